@@ -1,0 +1,217 @@
+//! What one vassal's file means, once it has been judged.
+//!
+//! Plain data. Everything optional in the file has been decided here: an `Option` survives only where
+//! absence itself means something.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::rule::Chain;
+
+/// The name of a vassal: the stem of its file's name.
+///
+/// 1 to 63 bytes of ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or digit, so that it
+/// can stand in file names, log prefixes, metrics labels and firewall rules (`@name`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// Checks `text` and takes it as a name; `None` if it breaks the rule above.
+    pub fn new(text: &str) -> Option<Self> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let first = text.bytes().next()?;
+        (text.len() <= 63 && first.is_ascii_alphanumeric() && text.bytes().all(good))
+            .then(|| Self(text.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// One vassal, judged: what to run, as whom, where, and on which network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// The stem of the file's name.
+    pub name: Name,
+    /// The file it came from.
+    pub path: PathBuf,
+    /// argv; never empty. `command[0]` is an absolute path, or a name looked up in the vassal's `PATH`.
+    pub command: Vec<String>,
+    /// The whole environment of the command beside `PATH`, `HOME`, `USER`, … that the init stage sets.
+    pub env: BTreeMap<String, String>,
+    /// Working directory; absolute.
+    pub directory: PathBuf,
+    /// Host name inside the UTS namespace; absent = the host's own.
+    pub hostname: Option<String>,
+    /// Whom the command runs as; absent = the emperor's own user (only when the emperor is not root).
+    pub identity: Option<Identity>,
+    /// Capabilities that the command keeps (ambient), as bit numbers of `capabilities(7)`; usually none.
+    pub capabilities: Vec<Capability>,
+    /// `PR_SET_NO_NEW_PRIVS` before exec.
+    pub no_new_privileges: bool,
+    /// Namespaces beside the network namespace, which every vassal has.
+    pub namespaces: Namespaces,
+    /// Its interface, addresses and firewall.
+    pub network: Network,
+    /// When it is started again after it ended.
+    pub restart: Restart,
+    /// How it is asked to end.
+    pub stop: Stop,
+    /// Where its standard output and error go.
+    pub log: Log,
+}
+
+/// Numbers that the kernel knows a user by, resolved when the definition was judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's name, for `USER` and `LOGNAME`; a number as text if it has none.
+    pub user: String,
+    /// Home directory, for `HOME`.
+    pub home: PathBuf,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Supplementary group ids, exactly these.
+    pub groups: Vec<u32>,
+}
+
+/// One capability of `capabilities(7)`: its bit number, 0 to 63.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Capability(pub u8);
+
+/// The namespaces that a vassal gets beside its network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Namespaces {
+    /// `CLONE_NEWPID`: the command is process 1 and its whole tree dies with it.
+    pub pid: bool,
+    /// `CLONE_NEWNS`: own mount table, with `/proc` and `/sys` of its own namespaces.
+    pub mount: bool,
+    /// `CLONE_NEWUTS`: own host name.
+    pub uts: bool,
+    /// `CLONE_NEWIPC`: own System V IPC and POSIX message queues.
+    pub ipc: bool,
+    /// `CLONE_NEWCGROUP`: own view of the cgroup tree.
+    pub cgroup: bool,
+}
+
+/// A vassal's place in the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Which addresses are bound to it.
+    pub address: Addresses,
+    /// Name of the tun inside the namespace; 1 to 15 bytes.
+    pub device: String,
+    /// Next hops of the default routes, at most one of each family; empty = no default route.
+    pub gateways: Vec<IpAddr>,
+    /// MTU in bytes, 576 (1280 with IPv6) to 65535.
+    pub mtu: u16,
+    /// Packets that leave the vassal.
+    pub firewall_out: Chain,
+    /// Packets that enter the vassal.
+    pub firewall_in: Chain,
+}
+
+/// The addresses of a vassal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addresses {
+    /// One free address of each of the router's subnets, the same for the same name.
+    Auto,
+    /// Exactly these: at most one of each family, each with the length of its prefix.
+    Fixed(Vec<IpNet>),
+}
+
+/// When a vassal is started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// After which ends.
+    pub policy: RestartPolicy,
+    /// The first delay; doubles with each death in a row.
+    pub delay: Duration,
+    /// The delay never grows beyond this.
+    pub max_delay: Duration,
+}
+
+/// After which ends a vassal is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// After every end.
+    Always,
+    /// After an exit code other than 0, or a signal.
+    OnFailure,
+    /// Never; it stays down until its file changes.
+    Never,
+}
+
+/// How a vassal is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// Signal number sent to the command.
+    pub signal: i32,
+    /// After this the whole tree is killed.
+    pub timeout: Duration,
+}
+
+/// Where a vassal's standard output and error go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The destination.
+    pub to: LogTarget,
+    /// A file that has reached this many bytes is rotated.
+    pub max_size: u64,
+    /// How many rotated files are kept.
+    pub keep: u32,
+}
+
+/// The destination of a vassal's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTarget {
+    /// `NAME.log` in the log directory; also the terminal, if the emperor has one.
+    File,
+    /// The emperor's standard error, each line behind the vassal's name.
+    Inherit,
+    /// Nowhere.
+    None,
+}
+
+/// What a new definition asks of the vassal that runs under the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// They mean the same.
+    Nothing,
+    /// Only keys differ that take effect while it runs.
+    Live,
+    /// It must be stopped and started.
+    Restart,
+}
+
+impl Change {
+    /// Compares two definitions of one vassal; the file's place does not matter.
+    pub fn between(old: &Definition, new: &Definition) -> Self {
+        if old == new {
+            return Self::Nothing;
+        }
+        // What may differ without a restart is copied over; whatever still differs needs one.
+        let mut live = old.clone();
+        live.path.clone_from(&new.path);
+        live.restart = new.restart.clone();
+        live.stop = new.stop;
+        live.log = new.log.clone();
+        live.network.firewall_out = new.network.firewall_out.clone();
+        live.network.firewall_in = new.network.firewall_in.clone();
+        if live == *new { Self::Live } else { Self::Restart }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the emperor's own file means, once it has been judged.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::rule::Chain;
+
+/// The emperor's settings; every key has a default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Directories that hold definitions; never empty.
+    pub vassals: Vec<PathBuf>,
+    /// The router.
+    pub router: RouterSettings,
+    /// The way out.
+    pub nat: NatSettings,
+    /// Chains that every vassal's packets pass before its own.
+    pub firewall_out: Chain,
+    /// Chains that every vassal's packets pass before its own.
+    pub firewall_in: Chain,
+    /// Where the lock, state and pipes of the running emperor live; removed on exit.
+    pub run_directory: PathBuf,
+    /// What must outlive the emperor: which name had which address.
+    pub state_directory: PathBuf,
+    /// Where vassals' log files go.
+    pub log_directory: PathBuf,
+}
+
+/// Settings of the router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterSettings {
+    /// Name of the uplink; 1 to 15 bytes.
+    pub device: String,
+    /// Gateway address and subnet: one or two, at most one of each family.
+    pub addresses: Vec<IpNet>,
+    /// MTU of the uplink and default MTU of every vassal, in bytes.
+    pub mtu: u16,
+    /// Number of router threads; absent = one per core.
+    pub workers: Option<u16>,
+    /// Whether frames cross whole.
+    pub offload: Offload,
+    /// Vassals cannot reach each other.
+    pub isolate: bool,
+}
+
+/// Whether super-frames cross whole, with checksums left to the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// As much as this kernel takes.
+    Auto,
+    /// All of it; refused at start where the kernel does not.
+    On,
+    /// None: the kernel cuts frames to the MTU and finishes checksums before the router sees them.
+    Off,
+}
+
+/// Settings of the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatSettings {
+    /// Rewrite the source of packets that leave the host to the host's own address.
+    pub masquerade: bool,
+    /// Outgoing interfaces that do so; empty = any but the uplink itself.
+    pub interfaces: Vec<String>,
+    /// Switch on forwarding in the host's kernel.
+    pub ip_forward: bool,
+}

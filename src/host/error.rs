@@ -1,0 +1,118 @@
+//! What the kernel refused: doing what, on what, with which errno, and what the operator can do about it.
+
+use std::fmt;
+
+use nix::errno::Errno;
+
+/// The kernel refused something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostError {
+    /// What was being done.
+    pub doing: Doing,
+    /// On what: a vassal, a device, a path.
+    pub on: String,
+    /// The kernel's answer.
+    pub errno: Errno,
+}
+
+impl HostError {
+    /// `doing` on `on` ended with `errno`.
+    pub fn new(doing: Doing, on: impl Into<String>, errno: Errno) -> Self {
+        Self {
+            doing,
+            on: on.into(),
+            errno,
+        }
+    }
+
+    /// The same from an `io::Error`; one without an errno counts as `EIO`.
+    pub fn from_io(doing: Doing, on: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::new(
+            doing,
+            on,
+            error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+        )
+    }
+}
+
+impl std::error::Error for HostError {}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}: {} ({:?})",
+            self.doing,
+            self.on,
+            self.errno.desc(),
+            self.errno
+        )?;
+        match advice(self.doing, self.errno) {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was being done when the kernel refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant's phrase below says what it is")]
+pub enum Doing {
+    Clone,
+    OpenTunDevice,
+    CreateTun,
+    SetOffload,
+    EnterNamespace,
+    OpenNetlink,
+    FindLink,
+    LinkUp,
+    AddAddress,
+    AddRoute,
+    SetForwarding,
+    InstallNat,
+    RemoveNat,
+    WatchNat,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clone => "creating the namespaces of",
+            Self::OpenTunDevice => "opening",
+            Self::CreateTun => "creating the tun",
+            Self::SetOffload => "setting the offloads of",
+            Self::EnterNamespace => "entering the network namespace of",
+            Self::OpenNetlink => "opening a netlink socket for",
+            Self::FindLink => "finding the link",
+            Self::LinkUp => "setting up the link",
+            Self::AddAddress => "adding the address",
+            Self::AddRoute => "adding the route",
+            Self::SetForwarding => "switching on forwarding in",
+            Self::InstallNat => "installing the nftables table",
+            Self::RemoveNat => "removing the nftables table",
+            Self::WatchNat => "watching the nftables table",
+        })
+    }
+}
+
+/// What the operator can do about `errno` while `doing`.
+fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
+    match (doing, errno) {
+        (Doing::Clone, Errno::EPERM) => Some("run as root, or allow unprivileged user namespaces"),
+        (Doing::Clone, Errno::ENOSPC) => Some("raise user.max_net_namespaces and its siblings"),
+        (Doing::OpenTunDevice, Errno::EACCES | Errno::EPERM) => {
+            Some("make /dev/net/tun accessible (chmod 0666 /dev/net/tun is the usual setting)")
+        }
+        (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Some("load the tun module"),
+        (Doing::CreateTun, Errno::EBUSY | Errno::EINVAL) => {
+            Some("another program holds an interface of that name; choose another device name")
+        }
+        (Doing::SetOffload, Errno::EINVAL) => {
+            Some("this kernel lacks an offload; set router.offload to auto")
+        }
+        (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
+            Some("this kernel has no nftables; set nat.masquerade to false")
+        }
+        _ => None,
+    }
+}

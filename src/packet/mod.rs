@@ -1,0 +1,1 @@
+//! What bytes mean. Never reads a clock, a file or a socket.

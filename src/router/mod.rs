@@ -1,0 +1,1 @@
+//! Where a packet goes. Never reads a clock, a file or a socket.

@@ -1,0 +1,2 @@
+//! Every unsafe line: one system call a block, one fact a SAFETY.
+#![allow(unsafe_code)]
