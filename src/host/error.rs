@@ -61,11 +61,15 @@ pub enum Doing {
     Clone,
     OpenTunDevice,
     CreateTun,
+    AttachTun,
     SetOffload,
     EnterNamespace,
+    IdentifyNamespace,
     OpenNetlink,
     FindLink,
     LinkUp,
+    SetMtu,
+    SilenceIpv6,
     AddAddress,
     AddRoute,
     SetForwarding,
@@ -80,11 +84,15 @@ impl fmt::Display for Doing {
             Self::Clone => "creating the namespaces of",
             Self::OpenTunDevice => "opening",
             Self::CreateTun => "creating the tun",
+            Self::AttachTun => "attaching to the tun",
             Self::SetOffload => "setting the offloads of",
             Self::EnterNamespace => "entering the network namespace of",
+            Self::IdentifyNamespace => "identifying the network namespace of",
             Self::OpenNetlink => "opening a netlink socket for",
             Self::FindLink => "finding the link",
             Self::LinkUp => "setting up the link",
+            Self::SetMtu => "setting the MTU",
+            Self::SilenceIpv6 => "switching off automatic IPv6 addresses on",
             Self::AddAddress => "adding the address",
             Self::AddRoute => "adding the route",
             Self::SetForwarding => "switching on forwarding in",
@@ -106,6 +114,16 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Some("load the tun module"),
         (Doing::CreateTun, Errno::EBUSY | Errno::EINVAL) => {
             Some("another program holds an interface of that name; choose another device name")
+        }
+        (Doing::CreateTun, Errno::EPERM) => Some("run as root, or inside a user and network namespace"),
+        (Doing::AttachTun, Errno::EBUSY) => {
+            Some("another program is attached to it; is another emperor running?")
+        }
+        (Doing::AddAddress, Errno::EACCES | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {
+            Some("IPv6 is switched off here (net.ipv6.conf.*.disable_ipv6 or the kernel's ipv6.disable)")
+        }
+        (Doing::AddRoute, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => {
+            Some("the gateway must lie in the subnet of one of the link's addresses")
         }
         (Doing::SetOffload, Errno::EINVAL) => {
             Some("this kernel lacks an offload; set router.offload to auto")

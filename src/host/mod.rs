@@ -1,5 +1,8 @@
 //! The only room that does I/O.
 
 pub mod error;
+pub mod link;
+pub mod netns;
+pub mod tun;
 
 pub use error::{Doing, HostError};
