@@ -14,7 +14,7 @@
 #                                                                       |      |
 #                                                                    vassal  vassal
 
-set -euo pipefail
+set -Eeuo pipefail
 
 : "${REAL_NETNS:?start scenarios with integration/run}" "${MINI_EMPEROR:?}"
 if [ "$(readlink /proc/self/ns/net)" = "$REAL_NETNS" ] || [ $$ -ne 1 ]; then
@@ -29,6 +29,8 @@ VASSALS=$W/vassals       # the directory of definitions
 SETTINGS=$W/emperor.yaml
 LOG=$W/emperor.log       # what the emperor says
 PUB=$W/pub               # scripts and results that vassals run and write
+PYTHON=/usr/bin/python3  # not one below a home directory, which a vassal could not execute
+[ -x "$PYTHON" ] || PYTHON=$(command -v python3)
 EMPEROR_PID=
 INTERNET_PID=
 CHECKS=0 FAILED=0
@@ -165,10 +167,10 @@ same_pid() { is "$2" vassal_pid "$1"; }
 
 # settled: the emperor has looked at everything that was in the directory a moment ago.
 # A new vassal that ran after a change proves that the change before it has been read.
-SETTLED=0
+SETTLED=0 SETTLE_ADDRESS=10.107.0.254
 settled() {
   SETTLED=$((SETTLED + 1))
-  drop_vassal "settle$SETTLED" <<<'{command: [/bin/sleep, infinity]}'
+  drop_vassal "settle$SETTLED" <<<"{command: [/bin/sleep, infinity], network: {address: $SETTLE_ADDRESS}}"
   wait_running "settle$SETTLED" || return 1
   rm "$VASSALS/settle$SETTLED.yaml"
   wait_gone "settle$SETTLED"
@@ -287,7 +289,7 @@ finish() {
   trap - EXIT
   if [ $code -ne 0 ]; then
     FAILED=$((FAILED + 1))
-    echo "# $SCENARIO broke off with exit code $code (line ${BASH_LINENO[0]})"
+    echo "# $SCENARIO broke off with exit code $code at ${BROKE:-its end}"
   fi
   stop_emperor >/dev/null 2>&1 || true
   echo "1..$CHECKS"
@@ -298,5 +300,7 @@ finish() {
   fi
 }
 
+BROKE=
+trap 'BROKE="${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
 trap finish EXIT
 furnish
