@@ -56,7 +56,8 @@ in_vassal mallory "$PYTHON" "$PUB/raw.py" send tun0 fd00:107::66 fd00:107::3 9 l
 check "what was sent after them arrives" wait_for 5 is 1 heard last6 bob
 check "no packet with a borrowed IPv4 source has arrived" is 0 heard false4 bob
 check "no packet with a borrowed IPv6 source has arrived" is 0 heard false6 bob
-check "every one of them was counted" more_than $((spoofed + 109)) counter mallory dropped.spoofed
+# Those that are nobody's address at all may count as malformed.
+check "those that could be somebody's were all counted" more_than $((spoofed + 79)) counter mallory dropped.spoofed
 check "and on nobody else's account" is 0 counter alice dropped.spoofed
 
 # The program in the vassal itself, with the one capability that its file gives it.
