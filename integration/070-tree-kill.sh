@@ -6,7 +6,7 @@
 
 . "$(dirname "$0")/lib.sh"
 
-sleepers() { pgrep -f "sleep $1" >/dev/null || { echo "no sleep $1"; return 1; }; }
+sleepers() { pgrep -xf "sleep $1" >/dev/null || { echo "no sleep $1"; return 1; }; }
 took() { # took LEAST MOST COMMAND…: milliseconds
   local least=$1 most=$2 begun
   shift 2

@@ -37,17 +37,18 @@ CHECKS=0 FAILED=0
 
 # ---- checks -------------------------------------------------------------------------------------------
 
-# check NAME COMMAND…: one line of TAP; on failure, what the command said.
+# check NAME COMMAND…: one line of TAP; on failure, what the command said. The command runs in this shell, so
+# that it can wait for the shell's children.
 check() {
-  local name=$1 said
+  local name=$1
   shift
   CHECKS=$((CHECKS + 1))
-  if said=$("$@" 2>&1); then
+  if "$@" >"$W/said" 2>&1; then
     echo "ok $CHECKS - $name"
   else
     FAILED=$((FAILED + 1))
     echo "not ok $CHECKS - $name"
-    printf '%s\n' "$said" | sed -n '1,40s/^/#   /p'
+    sed -n '1,40s/^/#   /p' "$W/said"
   fi
 }
 
