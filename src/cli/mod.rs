@@ -1,1 +1,3 @@
 //! What the operator types: one file a verb.
+
+pub mod demo;

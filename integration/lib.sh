@@ -1,0 +1,307 @@
+# shellcheck shell=bash
+# The fake host in which one scenario plays, and the words that scenarios are written in.
+#
+# `integration/run` starts each scenario as the first process of new network, mount and PID namespaces; this
+# file then furnishes them. Whatever a scenario leaves behind ends with its PID namespace, and nothing of the
+# real host is configured, only read.
+#
+#   +-- internet (netns) ----+          +-- host (netns of the scenario) ---------------+
+#   | 198.51.100.1/24        |  veth    | 198.51.100.2/24                   emperor0    |
+#   | 2001:db8:1::1/64   inet0 -------- wan0   2001:db8:1::2/64   10.107.0.1/24         |
+#   +------------------------+          |                         fd00:107::1/64        |
+#                                       +-----------------------------------|-----------+
+#                                                                      the router
+#                                                                       |      |
+#                                                                    vassal  vassal
+
+set -Eeuo pipefail
+
+: "${REAL_NETNS:?start scenarios with integration/run}" "${MINI_EMPEROR:?}"
+if [ "$(readlink /proc/self/ns/net)" = "$REAL_NETNS" ] || [ $$ -ne 1 ]; then
+  echo "Bail out! a scenario must not play on the real host; start it with integration/run" >&2
+  exit 2
+fi
+
+SCENARIO=$(basename "$0" .sh)
+RUN=/run/mini-emperor STATE=/var/lib/mini-emperor LOGS=/var/log/mini-emperor
+W=/run/scenario          # everything of this scenario
+VASSALS=$W/vassals       # the directory of definitions
+SETTINGS=$W/emperor.yaml
+LOG=$W/emperor.log       # what the emperor says
+PUB=$W/pub               # scripts and results that vassals run and write
+PYTHON=/usr/bin/python3  # not one below a home directory, which a vassal could not execute
+[ -x "$PYTHON" ] || PYTHON=$(command -v python3)
+EMPEROR_PID=
+INTERNET_PID=
+CHECKS=0 FAILED=0
+
+# ---- checks -------------------------------------------------------------------------------------------
+
+# check NAME COMMAND…: one line of TAP; on failure, what the command said. The command runs in this shell, so
+# that it can wait for the shell's children.
+check() {
+  local name=$1
+  shift
+  CHECKS=$((CHECKS + 1))
+  if "$@" >"$W/said" 2>&1; then
+    echo "ok $CHECKS - $name"
+  else
+    FAILED=$((FAILED + 1))
+    echo "not ok $CHECKS - $name"
+    sed -n '1,40s/^/#   /p' "$W/said"
+  fi
+}
+
+# skip NAME REASON: loud, and a failure where everything must run.
+skip() {
+  CHECKS=$((CHECKS + 1))
+  if [ "${MUST_RUN:-0}" = 1 ]; then
+    FAILED=$((FAILED + 1))
+    echo "not ok $CHECKS - $1: would be skipped: $2"
+  else
+    echo "ok $CHECKS - $1 # SKIP $2"
+  fi
+}
+
+note() { printf '#   %s\n' "$*"; }
+
+# is WANTED COMMAND…: the command prints exactly WANTED.
+is() {
+  local wanted=$1 got
+  shift
+  got=$("$@" 2>&1) || true
+  [ "$got" = "$wanted" ] || { printf 'wanted: %s\ngot:    %s\nfrom:   %s\n' "$wanted" "$got" "$*"; return 1; }
+}
+
+# says TEXT COMMAND…: the command succeeds and prints TEXT somewhere.
+says() {
+  local wanted=$1 got
+  shift
+  got=$("$@" 2>&1) || { printf 'failed: %s\n%s\n' "$*" "$got"; return 1; }
+  case $got in *"$wanted"*) ;; *) printf 'wanted: …%s…\ngot:    %s\n' "$wanted" "$got"; return 1 ;; esac
+}
+
+# fails COMMAND…: it must not succeed.
+fails() {
+  if "$@"; then echo "succeeded: $*"; return 1; fi
+}
+
+# wait_for SECONDS COMMAND…: until it succeeds; else says what it said last.
+wait_for() {
+  local seconds=$1 said= end
+  shift
+  end=$(($(now_ms) + ${seconds%.*} * 1000))
+  until said=$("$@" 2>&1); do
+    if [ "$(now_ms)" -ge $end ]; then
+      printf 'not within %s s: %s\nlast said: %s\n' "$seconds" "$*" "$said"
+      return 1
+    fi
+    sleep 0.02
+  done
+}
+
+now_ms() { local us=${EPOCHREALTIME/[.,]/}; echo $((us / 1000)); }
+
+# ---- the emperor --------------------------------------------------------------------------------------
+
+# start_emperor [ARGUMENT…]: in the background, until it says that it is ready.
+start_emperor() {
+  : >>"$LOG"
+  mark
+  "$EMPEROR" run "$VASSALS" --config "$SETTINGS" "$@" </dev/null >>"$W/emperor.out" 2>>"$LOG" &
+  EMPEROR_PID=$!
+  wait_for 15 logged "emperor ready" || { echo "Bail out! the emperor does not get ready"; exit 1; }
+}
+
+# stop_emperor [SIGNAL]: its exit code is the result.
+stop_emperor() {
+  local pid=$EMPEROR_PID
+  [ -n "$pid" ] || return 0
+  kill -"${1:-TERM}" "$pid" || return 1
+  wait_for 40 fails kill -0 "$pid" || { kill -KILL "$pid"; return 1; }
+  EMPEROR_PID=
+  wait "$pid"
+}
+
+# mark: `logged` looks only at what is logged from here on.
+mark() { MARK=$(stat -c %s "$LOG"); }
+news() { tail -c +$((MARK + 1)) "$LOG"; }
+
+# logged TEXT…: one line since the mark holds every TEXT.
+logged() {
+  local found text
+  found=$(news)
+  for text; do
+    found=$(grep -F -e "$text" <<<"$found") || { echo "no line since the mark with: $*"; news | tail -n 5; return 1; }
+  done
+}
+
+# drop_vassal NAME <YAML: written beside, renamed into place.
+drop_vassal() {
+  cat >"$VASSALS/.$1.tmp"
+  mv "$VASSALS/.$1.tmp" "$VASSALS/$1.yaml"
+}
+
+# vassal_pid NAME: the pid of the running vassal, as the fake host sees it.
+vassal_pid() {
+  local pid
+  pid=$(jq -er .pid "$RUN/state/$1.json" 2>/dev/null) || { echo "no state of $1"; return 1; }
+  [ -d "/proc/$pid" ] || { echo "$1: pid $pid is gone"; return 1; }
+  echo "$pid"
+}
+
+# vassal_field NAME FIELD: of its state file.
+vassal_field() { jq -er "$2" "$RUN/state/$1.json"; }
+
+# running NAME [OLD]: it runs, under another pid than OLD, and its command has been executed.
+running() {
+  local pid
+  pid=$(vassal_pid "$1") || { echo "$pid"; return 1; }
+  [ "$pid" != "${2:-}" ] || { echo "$1 is still pid $pid"; return 1; }
+}
+gone() { [ ! -e "$RUN/state/$1.json" ] || { echo "$1 still has a state"; return 1; }; }
+wait_running() { wait_for 10 running "$@"; }
+wait_gone() { wait_for 10 gone "$@"; }
+
+# same_pid NAME PID: it runs under exactly that pid.
+same_pid() { is "$2" vassal_pid "$1"; }
+
+# settled: the emperor has looked at everything that was in the directory a moment ago.
+# A new vassal that ran after a change proves that the change before it has been read.
+SETTLED=0 SETTLE_ADDRESS=10.107.0.254
+settled() {
+  SETTLED=$((SETTLED + 1))
+  drop_vassal "settle$SETTLED" <<<"{command: [/bin/sleep, infinity], network: {address: $SETTLE_ADDRESS}}"
+  wait_running "settle$SETTLED" || return 1
+  rm "$VASSALS/settle$SETTLED.yaml"
+  wait_gone "settle$SETTLED"
+}
+
+# in_vassal NAME COMMAND…: with the host's programs and rights, in the vassal's network.
+in_vassal() {
+  local pid
+  pid=$(vassal_pid "$1") || return 1
+  shift
+  nsenter -t "$pid" -n -- "$@"
+}
+
+on_internet() { nsenter -t "$INTERNET_PID" -n -- "$@"; }
+
+fetch() { curl -gsS --noproxy '*' -m "${PATIENCE:-5}" "$@"; }
+
+# counter NAME KEY: one figure of the status table that SIGUSR1 logs.
+counter() {
+  local before=$MARK line
+  mark
+  kill -USR1 "$EMPEROR_PID"
+  wait_for 5 status_line "$1" || { MARK=$before; return 1; }
+  line=$(status_line "$1")
+  MARK=$before
+  grep -oE "(^| )${2//./\\.}=[0-9]+" <<<"$line" | tail -n 1 | cut -d= -f2
+}
+status_line() { news | grep -w status | grep -E "name=\"?$1\"?( |\$)" | tail -n 1 | grep .; }
+
+# more_than LEAST COMMAND…: the command prints a number above LEAST.
+more_than() {
+  local least=$1 got
+  shift
+  got=$("$@") || { echo "$got"; return 1; }
+  [ "${got:-0}" -gt "$least" ] || { echo "wanted more than $least, got ${got:-nothing}"; return 1; }
+}
+
+# ---- what must be the same before and after -----------------------------------------------------------
+
+# belongings: everything in the fake host that an emperor could leave behind.
+belongings() {
+  echo "links:";      ip -o link show | awk '{print $2}' | sort
+  echo "routes:";     ip route show | sort; ip -6 route show | grep -v '^fe80\|^multicast' | sort
+  echo "tables:";     nft list tables
+  echo "namespaces:"; for p in /proc/[0-9]*; do readlink "$p/ns/net" 2>/dev/null || true; done | sort -u | wc -l
+  echo "processes:";  processes
+  echo "run:";        find "$RUN" -mindepth 1 2>/dev/null | sort || true
+}
+
+# processes: every command in this PID namespace but the scenario's own shells and helpers.
+# Only builtins until the list is whole, so that it does not list its own tools.
+processes() {
+  local p words list=()
+  for p in /proc/[0-9]*; do
+    case " $BYSTANDERS " in *" ${p#/proc/} "*) continue ;; esac
+    mapfile -d '' -t words 2>/dev/null <"$p/cmdline" || continue
+    case ${words[*]} in ""|"bash $0") ;; *) list+=("${words[*]}") ;; esac
+  done
+  [ ${#list[@]} -eq 0 ] || printf '%s\n' "${list[@]}" | sort
+}
+BYSTANDERS=
+
+# bystander PID: a helper of the scenario, not to be counted among the leftovers.
+bystander() { BYSTANDERS="$BYSTANDERS $1"; }
+
+# ---- furniture ----------------------------------------------------------------------------------------
+
+furnish() {
+  mount --make-rprivate /
+  mount -t tmpfs -o mode=0755 scenario /run
+  mount -t tmpfs -o mode=0755 scenario /var/log
+  mount -t tmpfs -o mode=0755 scenario /var/lib
+  if [ -d /etc/mini-emperor ]; then mount -t tmpfs scenario /etc/mini-emperor; fi
+  mkdir -p "$W" "$VASSALS" "$W/tmp"
+  mkdir -m 0777 "$PUB"
+  export TMPDIR=$W/tmp
+  # The emperor's own directory cannot be entered by others, as is often so below a home directory.
+  mkdir -m 0700 "$W/bin"
+  : >"$W/bin/mini-emperor"
+  mount --bind "$MINI_EMPEROR" "$W/bin/mini-emperor"
+  EMPEROR=$W/bin/mini-emperor
+  # A vassal without a handler for SIGTERM is the first process of its PID namespace and would not hear it.
+  cat >"$SETTINGS" <<'YAML'
+router: {address: [10.107.0.1/24, "fd00:107::1/64"]}
+defaults:
+  stop: {signal: KILL, timeout: 5s}
+  restart: {delay: 100ms, max_delay: 1s}
+YAML
+  build_internet
+}
+
+build_internet() {
+  ip link set lo up
+  unshare --net -- sleep infinity &
+  INTERNET_PID=$!
+  bystander "$INTERNET_PID"
+  wait_for 5 fails is "$(readlink /proc/self/ns/net)" readlink "/proc/$INTERNET_PID/ns/net"
+  ip link add wan0 type veth peer name inet0 netns "$INTERNET_PID"
+  ip addr add 198.51.100.2/24 dev wan0
+  ip addr add 2001:db8:1::2/64 dev wan0 nodad
+  ip link set wan0 up
+  on_internet ip link set lo up
+  on_internet ip addr add 198.51.100.1/24 dev inet0
+  on_internet ip addr add 2001:db8:1::1/64 dev inet0 nodad
+  on_internet ip link set inet0 up
+  ip route add default via 198.51.100.1
+  ip -6 route add default via 2001:db8:1::1
+  # A fresh link takes a moment until it carries.
+  wait_for 10 ping -q -c 1 -W 1 198.51.100.1
+  wait_for 10 ping -q -c 1 -W 1 2001:db8:1::1
+}
+
+# finish: whatever happened, count, and show the emperor's log if anything went wrong.
+finish() {
+  local code=$?
+  trap - EXIT
+  if [ $code -ne 0 ]; then
+    FAILED=$((FAILED + 1))
+    echo "# $SCENARIO broke off with exit code $code at ${BROKE:-its end}"
+  fi
+  stop_emperor >/dev/null 2>&1 || true
+  echo "1..$CHECKS"
+  if [ $FAILED -gt 0 ]; then
+    echo "# $SCENARIO: $FAILED failed; the end of the emperor's log:"
+    tail -n "${LOG_LINES:-60}" "$LOG" 2>/dev/null | sed 's/^/#   | /'
+    exit 1
+  fi
+}
+
+BROKE=
+trap 'BROKE="${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND"' ERR
+trap finish EXIT
+furnish
