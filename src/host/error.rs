@@ -4,6 +4,8 @@ use std::fmt;
 
 use nix::errno::Errno;
 
+use super::init::{Report, Step};
+
 /// The kernel refused something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostError {
@@ -32,6 +34,15 @@ impl HostError {
             on,
             error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
         )
+    }
+}
+
+impl HostError {
+    /// The same, saying whose network it was.
+    #[must_use]
+    pub fn within(mut self, vassal: &str) -> Self {
+        self.on = format!("{} of {vassal}", self.on);
+        self
     }
 }
 
@@ -76,6 +87,19 @@ pub enum Doing {
     InstallNat,
     RemoveNat,
     WatchNat,
+    Open,
+    OpenGate,
+    OpenLog,
+    Confine,
+    StartWorker,
+    ListenForSignals,
+    Lock,
+    MakeDirectory,
+    ReadState,
+    WriteState,
+    EnterUserNamespace,
+    MapIds,
+    SeparateTree,
 }
 
 impl fmt::Display for Doing {
@@ -99,6 +123,19 @@ impl fmt::Display for Doing {
             Self::InstallNat => "installing the nftables table",
             Self::RemoveNat => "removing the nftables table",
             Self::WatchNat => "watching the nftables table",
+            Self::Open => "opening",
+            Self::OpenGate => "opening the gate of",
+            Self::OpenLog => "opening the log of",
+            Self::Confine => "confining",
+            Self::StartWorker => "starting a thread of",
+            Self::ListenForSignals => "listening for signals to",
+            Self::Lock => "locking",
+            Self::MakeDirectory => "making the directory",
+            Self::ReadState => "reading",
+            Self::WriteState => "writing",
+            Self::EnterUserNamespace => "making a user namespace for",
+            Self::MapIds => "writing",
+            Self::SeparateTree => "making a cgroup for",
         })
     }
 }
@@ -131,6 +168,51 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")
         }
+        (Doing::Lock, Errno::EAGAIN) => Some("another emperor runs there; give this one its own run_directory"),
+        (Doing::EnterUserNamespace, Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS) => {
+            Some("run as root, or allow unprivileged user namespaces (user.max_user_namespaces, and on some systems kernel.apparmor_restrict_unprivileged_userns=0 or kernel.unprivileged_userns_clone=1)")
+        }
+        (Doing::MapIds, Errno::EPERM | Errno::EACCES) => {
+            Some("run as root, or let this program create user namespaces (on Ubuntu: an AppArmor profile with `userns,`)")
+        }
+        (Doing::ReadState, Errno::EINVAL) => Some("it is damaged; remove it, and addresses are given anew"),
+        (Doing::SeparateTree, _) => {
+            Some("without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces")
+        }
         _ => None,
     }
+}
+
+/// What the init stage could not do, as a sentence.
+pub fn step_sentence(report: &Report) -> String {
+    let errno = Errno::from_raw(report.errno);
+    let doing = match report.step {
+        Step::Session => "starting a session",
+        Step::DetachMounts => "separating the mounts from the host's",
+        Step::MountProc => "mounting its own /proc",
+        Step::MountSys => "mounting its own /sys",
+        Step::Hostname => "setting the host name",
+        Step::Capabilities => "dropping capabilities",
+        Step::Identity => "becoming",
+        Step::NoNewPrivileges => "setting no_new_privs",
+        Step::ParentDeath => "tying it to the emperor's life",
+        Step::Directory => "changing to the directory",
+        Step::Signals => "resetting signals",
+        Step::Descriptors => "closing descriptors",
+        Step::Exec => "executing",
+    };
+    let advice = match (report.step, errno) {
+        (Step::MountProc | Step::MountSys, Errno::EPERM) => {
+            "; where parts of it are hidden (in most containers) it cannot be mounted anew: take pid and mount from its namespaces"
+        }
+        (Step::Identity, Errno::EINVAL) => "; that id is not mapped in this user namespace",
+        (Step::Identity, Errno::EPERM) => "; without root, users need subordinate ids (/etc/subuid, /etc/subgid)",
+        (Step::Directory | Step::Exec, Errno::EACCES) => "; its user may not go there: look at the directories above it",
+        (Step::Exec, Errno::ENOENT) => "; there is no such program, or the interpreter that its first line names is missing",
+        (Step::Exec, Errno::ENOEXEC) => "; it is neither a program of this machine nor a script with a #! line",
+        (Step::Directory, Errno::ENOENT) => "; make it, or change `directory`",
+        _ => "",
+    };
+    let on = if report.on.is_empty() { String::new() } else { format!(" {}", report.on) };
+    format!("{doing}{on}: {} ({errno:?}){advice}", errno.desc())
 }

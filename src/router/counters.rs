@@ -102,6 +102,19 @@ pub struct Traffic {
     pub dropped: Dropped,
 }
 
+impl Traffic {
+    /// Adds what another port moved and lost.
+    pub fn add(&mut self, other: &Self) {
+        self.receive_bytes += other.receive_bytes;
+        self.receive_packets += other.receive_packets;
+        self.transmit_bytes += other.transmit_bytes;
+        self.transmit_packets += other.transmit_packets;
+        for reason in Reason::ALL {
+            self.dropped.set(reason, self.dropped.get(reason) + other.dropped.get(reason));
+        }
+    }
+}
+
 /// Packets that ended, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped([u64; REASONS]);
