@@ -1,1 +1,5 @@
 //! What the operator types: one file a verb.
+
+pub mod check;
+pub mod complain;
+pub mod schema;

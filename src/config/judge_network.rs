@@ -6,12 +6,11 @@ use ipnet::IpNet;
 
 use super::definition::{Addresses, Network};
 use super::judge::{Bench, section};
-use super::kinds::{Address, WordOr};
+use super::kinds::{Address, List, WordOr};
 use super::mirror;
 use super::problem::Place;
 use super::rule::{Action, Chain, Rule};
 use super::written::{Item, Slot};
-use crate::config::kinds::List;
 
 /// Smallest MTU of IPv4 that every host must take whole (RFC 791), and of IPv6 (RFC 8200).
 const LEAST_MTU: (u32, u32) = (576, 1280);
@@ -76,10 +75,7 @@ fn addresses(written: &mirror::Network, bench: &mut Bench<'_>) -> Addresses {
     let mut nets: Vec<IpNet> = Vec::new();
     for item in items {
         let shown = &item.value;
-        if let Some(other) = nets
-            .iter()
-            .find(|net| net.addr().is_ipv4() == shown.address.is_ipv4())
-        {
+        if let Some(other) = nets.iter().find(|net| same_family(net.addr(), shown.address)) {
             let help = "a vassal has at most one IPv4 and one IPv6 address";
             let message = format!(
                 "`network.address`: {shown} is of the same family as {}",
@@ -96,10 +92,16 @@ fn addresses(written: &mirror::Network, bench: &mut Bench<'_>) -> Addresses {
 /// One fixed address against the router's subnet of its family.
 fn address(item: &Item<Address>, bench: &mut Bench<'_>) -> Option<IpNet> {
     let Item { value, place } = item;
-    let subnet = subnet_of(value.address, bench)?.or_else(|| {
+    let Some(subnet) = bench
+        .router
+        .addresses
+        .iter()
+        .find(|net| same_family(net.addr(), value.address))
+        .copied()
+    else {
         no_family(value.address, "network.address", *place, bench);
-        None
-    })?;
+        return None;
+    };
     let key = "network.address";
     usable(value.address, subnet, key, *place, bench)?;
     if bench
@@ -124,20 +126,8 @@ fn address(item: &Item<Address>, bench: &mut Bench<'_>) -> Option<IpNet> {
     IpNet::new(value.address, length).ok()
 }
 
-/// The router's address of the same family: `Some(None)` if it has none.
-#[allow(
-    clippy::option_option,
-    reason = "lets the caller's `?` skip what was reported"
-)]
-fn subnet_of(address: IpAddr, bench: &Bench<'_>) -> Option<Option<IpNet>> {
-    Some(
-        bench
-            .router
-            .addresses
-            .iter()
-            .find(|net| net.addr().is_ipv4() == address.is_ipv4())
-            .copied(),
-    )
+fn same_family(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4()
 }
 
 fn no_family(address: IpAddr, key: &str, place: Option<Place>, bench: &mut Bench<'_>) {
@@ -177,7 +167,6 @@ fn usable(
 }
 
 fn gateways(written: &mirror::Network, nets: &[IpNet], bench: &mut Bench<'_>) -> Vec<IpAddr> {
-    let same = |a: IpAddr, b: IpAddr| a.is_ipv4() == b.is_ipv4();
     let items = match &written.gateway {
         Slot::Bad => return Vec::new(),
         Slot::Given(Item {
@@ -193,13 +182,13 @@ fn gateways(written: &mirror::Network, nets: &[IpNet], bench: &mut Bench<'_>) ->
     let mut all: Vec<IpAddr> = Vec::new();
     for Item { value, place } in items {
         let key = "network.gateway";
-        if all.iter().any(|other| same(*other, *value)) {
+        if all.iter().any(|other| same_family(*other, *value)) {
             let message = format!("`{key}`: {value} is the second gateway of its family");
             bench.error(*place, message, "write at most one IPv4 and one IPv6 gateway");
             continue;
         }
         all.push(*value);
-        let Some(own) = nets.iter().find(|net| same(net.addr(), *value)) else {
+        let Some(own) = nets.iter().find(|net| same_family(net.addr(), *value)) else {
             // Without good addresses there is nothing to compare with.
             if !matches!(written.address, Slot::Bad) && !nets.is_empty() {
                 let message = format!("`{key}`: the vassal has no address of the family of {value}");
@@ -226,7 +215,7 @@ fn default_gateways(written: &mirror::Network, nets: &[IpNet], bench: &mut Bench
             .router
             .addresses
             .iter()
-            .find(|router| router.addr().is_ipv4() == net.addr().is_ipv4());
+            .find(|router| same_family(router.addr(), net.addr()));
         let Some(gateway) = router.map(IpNet::addr) else {
             continue;
         };

@@ -28,6 +28,16 @@ pub struct Judged<T> {
 
 /// Judges the emperor's own file. Without `text` there is no file, and every key has its default.
 pub fn settings(path: &Path, text: Option<&str>, places: &Places, world: &dyn World) -> Judged<Settings> {
+    settings_bytes(path, text.map(str::as_bytes), places, world)
+}
+
+/// Like [`settings`], for a file that may not even be text.
+pub fn settings_bytes(
+    path: &Path,
+    text: Option<&[u8]>,
+    places: &Places,
+    world: &dyn World,
+) -> Judged<Settings> {
     let mut report = Report::new(path);
     let written = match tree(text.unwrap_or_default(), &mut report) {
         Some(Some(node)) => Emperor::read(&node, "", &mut report).unwrap_or_default(),
@@ -108,19 +118,6 @@ fn finish<T>(report: Report, value: Option<T>) -> Judged<T> {
 
 /// What a vassal's file says; `None` if that cannot be read at all.
 fn vassal(text: &[u8], report: &mut Report) -> Option<Vassal> {
-    let text = match std::str::from_utf8(text) {
-        Ok(text) => text,
-        Err(error) => {
-            let good = text.get(..error.valid_up_to()).unwrap_or_default();
-            let place = end_of(&String::from_utf8_lossy(good));
-            report.error(
-                Some(place),
-                "is not text: here is a byte that is not UTF-8",
-                "save it as UTF-8",
-            );
-            return None;
-        }
-    };
     match tree(text, report)? {
         Some(node) => Vassal::read(&node, "", report),
         None => {
@@ -143,7 +140,7 @@ fn end_of(text: &str) -> Place {
 
 /// The tree of a text: `None` if it has none (reported), `Some(None)` if it says nothing.
 #[allow(clippy::option_option, reason = "unreadable and empty are two things")]
-fn tree(text: &str, report: &mut Report) -> Option<Option<Node>> {
+fn tree(text: &[u8], report: &mut Report) -> Option<Option<Node>> {
     if text.len() > MAX_BYTES {
         report.error(
             None,
@@ -152,6 +149,19 @@ fn tree(text: &str, report: &mut Report) -> Option<Option<Node>> {
         );
         return None;
     }
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = text.get(..error.valid_up_to()).unwrap_or_default();
+            let place = end_of(&String::from_utf8_lossy(good));
+            report.error(
+                Some(place),
+                "is not text: here is a byte that is not UTF-8",
+                "save it as UTF-8",
+            );
+            return None;
+        }
+    };
     if let Some(at) = text.find('\0') {
         report.error(
             Some(end_of(&text[..at])),
