@@ -9,7 +9,7 @@ pub mod schema;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::config::world::Identities;
 use crate::host::facts::Facts;
@@ -36,34 +36,16 @@ enum Verb {
         config: Option<PathBuf>,
         /// How problems are shown
         #[arg(long, value_name = "FORMAT", default_value = "text")]
-        format: Format,
+        format: check::Format,
     },
     /// Print the JSON Schema of a vassal's file or of the settings
     Schema {
         /// Which file
         #[arg(default_value = "vassal")]
-        what: What,
+        what: schema::What,
     },
     /// Small programs that show a network at work
     Demo(demo::DemoArgs),
-}
-
-/// How problems are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// With the lines they stand in.
-    Text,
-    /// One object: `{"problems": […]}`.
-    Json,
-}
-
-/// Which file a schema describes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum What {
-    /// A vassal's definition.
-    Vassal,
-    /// The emperor's settings.
-    Settings,
 }
 
 /// Carries out the command line.
