@@ -95,7 +95,7 @@ impl fmt::Display for Doing {
             Self::SilenceIpv6 => "switching off automatic IPv6 addresses on",
             Self::AddAddress => "adding the address",
             Self::AddRoute => "adding the route",
-            Self::SetForwarding => "switching on forwarding in",
+            Self::SetForwarding => "switching on forwarding with",
             Self::InstallNat => "installing the nftables table",
             Self::RemoveNat => "removing the nftables table",
             Self::WatchNat => "watching the nftables table",
@@ -130,6 +130,12 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         }
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")
+        }
+        (Doing::InstallNat | Doing::WatchNat, Errno::ENOENT) => Some(
+            "this kernel lacks the modules nft_chain_nat or nft_masq; load them or set nat.masquerade to false",
+        ),
+        (Doing::SetForwarding, Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
+            Some("switch it on outside this container, or set nat.ip_forward to false")
         }
         _ => None,
     }

@@ -1,7 +1,9 @@
 //! The only room that does I/O.
 
 pub mod error;
+pub mod forwarding;
 pub mod link;
+pub mod nat;
 pub mod netns;
 pub mod tun;
 
