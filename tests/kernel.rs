@@ -253,8 +253,17 @@ fn a_super_frame_crosses_from_tun_to_tun_by_read_and_write() {
         let mut stream = within(&ns, || TcpStream::connect("10.9.0.2:4000").unwrap());
         stream.write_all(&pattern(AMOUNT)).unwrap();
     });
+    listener.set_nonblocking(true).unwrap();
+    let mut accepted = Err(std::io::ErrorKind::WouldBlock.into());
+    wait_until("a connection", || {
+        accepted = listener.accept();
+        accepted.as_ref().map(drop).map_err(std::io::Error::kind)
+    });
+    let mut stream = accepted.unwrap().0;
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut received = Vec::new();
-    listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
+    stream.read_to_end(&mut received).unwrap();
     sending.join().unwrap();
     stop.store(true, Ordering::Relaxed);
     let seen = relaying.join().unwrap();
