@@ -50,7 +50,9 @@ enum Verb {
 
 /// Carries out the command line.
 pub fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     match arguments.get(1).map(String::as_str) {
         // These two are how the emperor starts itself again; nobody types them.
         Some(init::VERB) => return init::main(&arguments[2..]),
@@ -60,10 +62,24 @@ pub fn main() -> ExitCode {
     let root = nix::unistd::Uid::effective().is_root();
     match Line::parse().verb {
         Verb::Run(wish) => run::run(&wish),
-        Verb::Check { target, config, format } => {
-            let identities = if root { Identities::Any } else { rootless::likely_identities() };
+        Verb::Check {
+            target,
+            config,
+            format,
+        } => {
+            let identities = if root {
+                Identities::Any
+            } else {
+                rootless::likely_identities()
+            };
             let facts = Facts { identities };
-            check::run(&target, config.as_deref(), &rootless::places(root), &facts, format)
+            check::run(
+                &target,
+                config.as_deref(),
+                &rootless::places(root),
+                &facts,
+                format,
+            )
         }
         Verb::Schema { what } => schema::run(what),
         Verb::Demo(wish) => demo::run(&wish),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Severity, Settings, load};
+use crate::config::{Settings, Severity, load};
 use crate::host::daemon::Daemon;
 use crate::host::facts::Facts;
 use crate::host::logs::Screen;
@@ -49,15 +49,24 @@ pub fn run(wish: &Run) -> ExitCode {
         Ok(station) => station,
         Err(error) => return complain::fatal(&error.to_string()),
     };
-    let facts = Facts { identities: station.identities() };
+    let facts = Facts {
+        identities: station.identities(),
+    };
     let (path, text) = match find_settings(wish.config.as_deref(), &places.settings) {
         Ok(found) => found,
         Err(why) => return complain::fatal(&why),
     };
     let judged = load::settings(&path, text.as_deref(), &places, &facts);
     complain::show(&judged.problems, text.as_deref());
-    let Some(mut settings) = judged.value else { return ExitCode::FAILURE };
-    debug_assert!(judged.problems.iter().all(|problem| problem.severity != Severity::Error));
+    let Some(mut settings) = judged.value else {
+        return ExitCode::FAILURE;
+    };
+    debug_assert!(
+        judged
+            .problems
+            .iter()
+            .all(|problem| problem.severity != Severity::Error)
+    );
     if let Some(directory) = &wish.directory {
         match directory.canonicalize() {
             Ok(directory) if directory.is_dir() => settings.vassals = vec![directory],
@@ -68,7 +77,9 @@ pub fn run(wish: &Run) -> ExitCode {
     let screen = Screen::detect(json);
     start_log(wish, screen);
     if let Station::Own { .. } = station {
-        tracing::info!("not root: running in a user namespace of its own; vassals reach each other and the gateway, not the outside");
+        tracing::info!(
+            "not root: running in a user namespace of its own; vassals reach each other and the gateway, not the outside"
+        );
     }
     reign(settings, station, screen)
 }
@@ -108,10 +119,15 @@ fn start_log(wish: &Run, screen: Screen) {
     };
     // The netlink crates say at debug what we say better.
     let filter = EnvFilter::new(format!("{level},netlink_proto=warn,rtnetlink=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     if screen.json {
         builder.json().flatten_event(true).init();
     } else {
-        builder.with_ansi(screen.colour && std::io::stderr().is_terminal()).with_target(false).init();
+        builder
+            .with_ansi(screen.colour && std::io::stderr().is_terminal())
+            .with_target(false)
+            .init();
     }
 }

@@ -41,7 +41,13 @@ pub struct Place {
 impl Problem {
     /// An error that is about the file as a whole.
     pub fn of_file(path: PathBuf, message: String) -> Self {
-        Self { severity: Severity::Error, path, place: None, message, help: None }
+        Self {
+            severity: Severity::Error,
+            path,
+            place: None,
+            message,
+            help: None,
+        }
     }
 }
 

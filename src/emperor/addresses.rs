@@ -48,22 +48,35 @@ impl AddressBook {
             let address = self.find(name, *subnet, &taken).ok_or(subnet.trunc())?;
             given.push((address, subnet.prefix_len()));
         }
-        self.remembered.insert(name.to_string(), given.iter().map(|(address, _)| *address).collect());
-        Ok(given.into_iter().filter_map(|(address, length)| IpNet::new(address, length).ok()).collect())
+        self.remembered.insert(
+            name.to_string(),
+            given.iter().map(|(address, _)| *address).collect(),
+        );
+        Ok(given
+            .into_iter()
+            .filter_map(|(address, length)| IpNet::new(address, length).ok())
+            .collect())
     }
 
     fn find(&self, name: &Name, subnet: IpNet, taken: &impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
         let free = |address: &IpAddr| *address != subnet.addr() && !taken(*address);
         let earlier = self.remembered.get(name.as_str()).and_then(|addresses| {
-            addresses.iter().find(|address| usable(subnet, **address) && free(address)).copied()
+            addresses
+                .iter()
+                .find(|address| usable(subnet, **address) && free(address))
+                .copied()
         });
         earlier
-            .or_else(|| candidates(name, subnet).find(|address| free(address) && !self.promised(name, *address)))
+            .or_else(|| {
+                candidates(name, subnet).find(|address| free(address) && !self.promised(name, *address))
+            })
             .or_else(|| candidates(name, subnet).find(free))
     }
 
     fn promised(&self, name: &Name, address: IpAddr) -> bool {
-        self.remembered.iter().any(|(other, theirs)| other != name.as_str() && theirs.contains(&address))
+        self.remembered
+            .iter()
+            .any(|(other, theirs)| other != name.as_str() && theirs.contains(&address))
     }
 }
 
@@ -121,7 +134,10 @@ mod tests {
     }
 
     fn subnets() -> [IpNet; 2] {
-        ["10.107.0.1/29".parse().unwrap(), "fd00:107::1/64".parse().unwrap()]
+        [
+            "10.107.0.1/29".parse().unwrap(),
+            "fd00:107::1/64".parse().unwrap(),
+        ]
     }
 
     #[test]
@@ -140,7 +156,9 @@ mod tests {
         let mut book = AddressBook::default();
         let mut held = BTreeSet::new();
         for number in 0..5 {
-            let given = book.assign(&name(&format!("v{number}")), &subnet, |a| held.contains(&a)).unwrap();
+            let given = book
+                .assign(&name(&format!("v{number}")), &subnet, |a| held.contains(&a))
+                .unwrap();
             assert!(held.insert(given[0].addr()), "given twice");
         }
         assert!(!held.contains(&subnet[0].addr()), "the gateway was given away");
@@ -155,11 +173,15 @@ mod tests {
         let gone = book.assign(&name("gone"), &subnet, |_| false).unwrap()[0].addr();
         let mut held = BTreeSet::new();
         for number in 0..4 {
-            let given = book.assign(&name(&format!("v{number}")), &subnet, |a| held.contains(&a)).unwrap();
+            let given = book
+                .assign(&name(&format!("v{number}")), &subnet, |a| held.contains(&a))
+                .unwrap();
             assert_ne!(given[0].addr(), gone);
             held.insert(given[0].addr());
         }
-        let last = book.assign(&name("last"), &subnet, |a| held.contains(&a)).unwrap();
+        let last = book
+            .assign(&name("last"), &subnet, |a| held.contains(&a))
+            .unwrap();
         assert_eq!(last[0].addr(), gone);
     }
 
@@ -168,7 +190,10 @@ mod tests {
         let subnet = [subnets()[0]];
         let mut book = AddressBook::default();
         let mine = book.assign(&name("web"), &subnet, |_| false).unwrap()[0].addr();
-        let other = book.assign(&name("web"), &subnet, |address| address == mine).unwrap()[0].addr();
+        let other = book
+            .assign(&name("web"), &subnet, |address| address == mine)
+            .unwrap()[0]
+            .addr();
         assert_ne!(mine, other);
     }
 }

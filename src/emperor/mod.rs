@@ -180,7 +180,10 @@ impl Emperor {
 
     /// When [`Event::Deadline`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.vassals.values().filter_map(|vassal| vassal.state.deadline()).min()
+        self.vassals
+            .values()
+            .filter_map(|vassal| vassal.state.deadline())
+            .min()
     }
 
     /// Takes in one event. `chance` is any random number; what is to be done is added to `todo`.
@@ -203,7 +206,11 @@ impl Emperor {
             }
             Event::Hurry => {
                 for vassal in self.vassals.values_mut() {
-                    if let State::Stopping { kill_at: Some(kill_at), .. } = &mut vassal.state {
+                    if let State::Stopping {
+                        kill_at: Some(kill_at),
+                        ..
+                    } = &mut vassal.state
+                    {
                         *kill_at = now;
                     }
                 }
@@ -220,7 +227,10 @@ impl Emperor {
         let addresses = match self.claim(&definition) {
             Ok(addresses) => addresses,
             Err(why) => {
-                todo.push(Action::Refuse { definition: definition.clone(), why });
+                todo.push(Action::Refuse {
+                    definition: definition.clone(),
+                    why,
+                });
                 self.refused.insert(definition.path.clone(), definition);
                 return;
             }
@@ -266,15 +276,24 @@ impl Emperor {
         let mut settled = definition.clone();
         settled.network.address = Addresses::Fixed(addresses.clone());
         self.claims.claim(&settled).map_err(|conflicts| {
-            conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            conflicts
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
         })?;
         Ok(addresses)
     }
 
     fn remove(&mut self, path: &Path, now: Instant, chance: u64, todo: &mut Vec<Action>) {
         self.refused.remove(path);
-        let holder = self.vassals.iter().find(|(_, vassal)| vassal.definition.path == path);
-        let Some(name) = holder.map(|(name, _)| name.clone()) else { return };
+        let holder = self
+            .vassals
+            .iter()
+            .find(|(_, vassal)| vassal.definition.path == path);
+        let Some(name) = holder.map(|(name, _)| name.clone()) else {
+            return;
+        };
         self.input(&name, Input::Removed, now, chance, todo);
         self.reconsider(now, chance, todo);
     }
@@ -291,7 +310,15 @@ impl Emperor {
     }
 
     /// An event about one life; the table hears only of the one that exists.
-    fn about(&mut self, name: &Name, life: Life, input: Input, now: Instant, chance: u64, todo: &mut Vec<Action>) {
+    fn about(
+        &mut self,
+        name: &Name,
+        life: Life,
+        input: Input,
+        now: Instant,
+        chance: u64,
+        todo: &mut Vec<Action>,
+    ) {
         if self.vassals.get(name).and_then(|vassal| vassal.state.life()) != Some(life) {
             return;
         }
@@ -307,7 +334,9 @@ impl Emperor {
     }
 
     fn input(&mut self, name: &Name, input: Input, now: Instant, chance: u64, todo: &mut Vec<Action>) {
-        let Some(vassal) = self.vassals.get_mut(name) else { return };
+        let Some(vassal) = self.vassals.get_mut(name) else {
+            return;
+        };
         let ended = match &input {
             Input::Ended(end) => Some(end.clone()),
             Input::Defined(_) | Input::Removed | Input::Born { .. } | Input::Deadline | Input::TryNow => None,
@@ -342,11 +371,21 @@ impl Vassal {
             Order::Spawn(life) => {
                 self.restarts += u64::from(self.lives > 0);
                 self.lives += 1;
-                Action::Spawn { life, definition: self.definition.clone(), addresses: self.addresses.clone() }
+                Action::Spawn {
+                    life,
+                    definition: self.definition.clone(),
+                    addresses: self.addresses.clone(),
+                }
             }
-            Order::Ask(life) => Action::Ask { name, life, signal: self.definition.stop.signal },
+            Order::Ask(life) => Action::Ask {
+                name,
+                life,
+                signal: self.definition.stop.signal,
+            },
             Order::Kill(life) => Action::Kill { name, life },
-            Order::Update => Action::Update { definition: self.definition.clone() },
+            Order::Update => Action::Update {
+                definition: self.definition.clone(),
+            },
         }
     }
 
@@ -354,9 +393,16 @@ impl Vassal {
     fn mourn(&self, name: &Name, end: &End, todo: &mut Vec<Action>) {
         match &self.state {
             State::Waiting { until } => {
-                todo.push(Action::Retry { name: name.clone(), end: end.clone(), at: *until });
+                todo.push(Action::Retry {
+                    name: name.clone(),
+                    end: end.clone(),
+                    at: *until,
+                });
             }
-            State::Down { end } => todo.push(Action::Abandon { name: name.clone(), end: end.clone() }),
+            State::Down { end } => todo.push(Action::Abandon {
+                name: name.clone(),
+                end: end.clone(),
+            }),
             State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Gone => {}
         }
     }

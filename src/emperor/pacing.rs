@@ -23,7 +23,10 @@ impl Pacing {
             self.deaths_in_a_row = 0;
         }
         let doublings = self.deaths_in_a_row.min(31);
-        let plain = restart.delay.saturating_mul(1 << doublings).min(restart.max_delay);
+        let plain = restart
+            .delay
+            .saturating_mul(1 << doublings)
+            .min(restart.max_delay);
         self.deaths_in_a_row = self.deaths_in_a_row.saturating_add(1);
         self.last_delay = plain;
         let tenth = u64::try_from(plain.as_micros() / 10).unwrap_or(u64::MAX - 1);
@@ -47,7 +50,9 @@ mod tests {
     #[test]
     fn the_delay_doubles_up_to_its_limit() {
         let mut pacing = Pacing::default();
-        let delays: Vec<_> = (0..5).map(|_| pacing.after_a_death(&restart(), None, 0).as_secs()).collect();
+        let delays: Vec<_> = (0..5)
+            .map(|_| pacing.after_a_death(&restart(), None, 0).as_secs())
+            .collect();
         assert_eq!(delays, [1, 2, 4, 5, 5]);
     }
 
@@ -55,7 +60,12 @@ mod tests {
     fn a_healthy_run_resets_it_and_a_short_one_does_not() {
         let mut pacing = Pacing::default();
         pacing.after_a_death(&restart(), None, 0);
-        assert_eq!(pacing.after_a_death(&restart(), Some(Duration::from_secs(9)), 0).as_secs(), 2);
+        assert_eq!(
+            pacing
+                .after_a_death(&restart(), Some(Duration::from_secs(9)), 0)
+                .as_secs(),
+            2
+        );
         assert_eq!(pacing.after_a_death(&restart(), Some(HEALTHY), 0).as_secs(), 1);
     }
 
@@ -63,7 +73,10 @@ mod tests {
     fn jitter_is_at_most_a_tenth() {
         for chance in [0, 1, 99_999, u64::MAX] {
             let delay = Pacing::default().after_a_death(&restart(), None, chance);
-            assert!(delay >= Duration::from_secs(1) && delay <= Duration::from_millis(1100), "{delay:?}");
+            assert!(
+                delay >= Duration::from_secs(1) && delay <= Duration::from_millis(1100),
+                "{delay:?}"
+            );
         }
     }
 }

@@ -195,7 +195,11 @@ impl Circumstances<'_> {
 
     fn stop(&self, life: Life, then: Then, orders: &mut Vec<Order>) -> State {
         orders.push(Order::Ask(life));
-        State::Stopping { life, kill_at: Some(self.now + self.definition.stop.timeout), then }
+        State::Stopping {
+            life,
+            kill_at: Some(self.now + self.definition.stop.timeout),
+            then,
+        }
     }
 
     /// A life ended that nobody asked to end.
@@ -211,13 +215,19 @@ impl Circumstances<'_> {
         }
         let ran = born.map(|born| self.now.saturating_duration_since(born));
         let delay = self.pacing.after_a_death(restart, ran, self.chance);
-        State::Waiting { until: self.now + delay }
+        State::Waiting {
+            until: self.now + delay,
+        }
     }
 }
 
 fn kill(life: Life, then: Then, orders: &mut Vec<Order>) -> State {
     orders.push(Order::Kill(life));
-    State::Stopping { life, kill_at: None, then }
+    State::Stopping {
+        life,
+        kill_at: None,
+        then,
+    }
 }
 
 /// The table: what becomes of `state` when `input` happens.
@@ -238,7 +248,11 @@ pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut 
         // Starting: the command has not run yet, so there is nobody to ask politely.
         (Starting { life }, Defined(Change::Restart)) => kill(life, Then::Start, orders),
         (Starting { life }, Removed) => kill(life, Then::Leave, orders),
-        (Starting { life }, Born { pid }) => Running { life, pid, since: at.now },
+        (Starting { life }, Born { pid }) => Running {
+            life,
+            pid,
+            since: at.now,
+        },
         (Starting { .. }, Ended(end)) => at.after(end, None),
         (state @ Starting { .. }, Defined(Change::Live)) => {
             orders.push(Order::Update);
@@ -257,13 +271,36 @@ pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut 
         (state @ Running { .. }, Defined(Change::Nothing) | Born { .. } | Deadline | TryNow) => state,
 
         // Stopping: a file that comes back is started once the old process is gone, never beside it.
-        (Stopping { life, kill_at, .. }, Defined(_)) => Stopping { life, kill_at, then: Then::Start },
-        (Stopping { life, kill_at, .. }, Removed) => Stopping { life, kill_at, then: Then::Leave },
-        (Stopping { then: Then::Start, .. }, Ended(_)) => at.start_afresh(orders),
-        (Stopping { then: Then::Leave, .. }, Ended(_)) => Gone,
-        (Stopping { life, kill_at: Some(kill_at), then }, Deadline) if at.now >= kill_at => {
-            kill(life, then, orders)
-        }
+        (Stopping { life, kill_at, .. }, Defined(_)) => Stopping {
+            life,
+            kill_at,
+            then: Then::Start,
+        },
+        (Stopping { life, kill_at, .. }, Removed) => Stopping {
+            life,
+            kill_at,
+            then: Then::Leave,
+        },
+        (
+            Stopping {
+                then: Then::Start, ..
+            },
+            Ended(_),
+        ) => at.start_afresh(orders),
+        (
+            Stopping {
+                then: Then::Leave, ..
+            },
+            Ended(_),
+        ) => Gone,
+        (
+            Stopping {
+                life,
+                kill_at: Some(kill_at),
+                then,
+            },
+            Deadline,
+        ) if at.now >= kill_at => kill(life, then, orders),
         (state @ Stopping { .. }, Born { .. } | Deadline | TryNow) => state,
 
         // Down.

@@ -12,8 +12,13 @@ fn unhandled(status: &str, signal: i32) -> bool {
         let value = status.lines().find_map(|line| line.strip_prefix(field))?;
         u64::from_str_radix(value.trim(), 16).ok()
     };
-    let (Some(caught), Some(ignored)) = (mask("SigCgt:"), mask("SigIgn:")) else { return false };
-    let Some(bit) = u32::try_from(signal - 1).ok().and_then(|shift| 1_u64.checked_shl(shift)) else {
+    let (Some(caught), Some(ignored)) = (mask("SigCgt:"), mask("SigIgn:")) else {
+        return false;
+    };
+    let Some(bit) = u32::try_from(signal - 1)
+        .ok()
+        .and_then(|shift| 1_u64.checked_shl(shift))
+    else {
         return false;
     };
     (caught | ignored) & bit == 0

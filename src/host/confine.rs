@@ -58,5 +58,8 @@ fn filter() -> Option<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().ok()?;
     // Refused, not killed: the death of this process would be the death of every vassal.
     let refused = SeccompAction::Errno(Errno::EPERM as u32);
-    SeccompFilter::new(rules, refused, SeccompAction::Allow, arch).ok()?.try_into().ok()
+    SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)
+        .ok()?
+        .try_into()
+        .ok()
 }

@@ -84,7 +84,9 @@ impl Daemon {
         let uplink = Uplink::start(&settings, station, &mut fabric, &workers).await?;
         let book = AddressBook::new(remembered.clone());
         Ok(Self {
-            facts: Facts { identities: station.identities() },
+            facts: Facts {
+                identities: station.identities(),
+            },
             emperor: Emperor::new(settings.router.addresses.clone(), book),
             watch: Watch::new(settings.vassals.clone()),
             problems: BTreeMap::new(),
@@ -113,7 +115,10 @@ impl Daemon {
         let (vassals, problems) = (self.emperor.vassals().len(), self.problems.len());
         tracing::info!(vassals, problems, "emperor ready");
         while !self.emperor.is_done() {
-            let wake = [self.emperor.deadline(), self.watch.deadline()].into_iter().flatten().min();
+            let wake = [self.emperor.deadline(), self.watch.deadline()]
+                .into_iter()
+                .flatten()
+                .min();
             let changed = self.watch.changed();
             tokio::select! {
                 Some((name, life, news)) = self.news.recv() => self.hear(name, life, news),
@@ -194,7 +199,11 @@ impl Daemon {
     /// Traffic of a vassal over all its lives.
     pub(super) fn traffic_of(&self, name: &Name) -> Traffic {
         let mut sum = self.totals.get(name).cloned().unwrap_or_default();
-        let ports = self.lives.values().filter(|alive| alive.name == *name).filter_map(|alive| alive.port);
+        let ports = self
+            .lives
+            .values()
+            .filter(|alive| alive.name == *name)
+            .filter_map(|alive| alive.port);
         for port in ports {
             if let Some(traffic) = self.fabric.traffic(port) {
                 sum.add(&traffic);
@@ -217,5 +226,7 @@ fn chance() -> u64 {
 }
 
 fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(64)
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(64)
 }

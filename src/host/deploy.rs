@@ -57,7 +57,11 @@ impl Daemon {
                 Severity::Warning => tracing::warn!("{problem}"),
             }
         }
-        let runs = self.emperor.vassals().values().find(|vassal| vassal.definition.path == path);
+        let runs = self
+            .emperor
+            .vassals()
+            .values()
+            .find(|vassal| vassal.definition.path == path);
         if let Some(vassal) = runs
             && problems.iter().any(|problem| problem.severity == Severity::Error)
         {

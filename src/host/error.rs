@@ -168,17 +168,25 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")
         }
-        (Doing::Lock, Errno::EAGAIN) => Some("another emperor runs there; give this one its own run_directory"),
-        (Doing::EnterUserNamespace, Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS) => {
-            Some("run as root, or allow unprivileged user namespaces (user.max_user_namespaces, and on some systems kernel.apparmor_restrict_unprivileged_userns=0 or kernel.unprivileged_userns_clone=1)")
+        (Doing::InstallNat | Doing::WatchNat, Errno::ENOENT) => Some(
+            "this kernel lacks the modules nft_chain_nat or nft_masq; load them or set nat.masquerade to false",
+        ),
+        (Doing::SetForwarding, Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
+            Some("switch it on outside this container, or set nat.ip_forward to false")
         }
-        (Doing::MapIds, Errno::EPERM | Errno::EACCES) => {
-            Some("run as root, or let this program create user namespaces (on Ubuntu: an AppArmor profile with `userns,`)")
+        (Doing::Lock, Errno::EAGAIN) => {
+            Some("another emperor runs there; give this one its own run_directory")
         }
+        (Doing::EnterUserNamespace, Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS) => Some(
+            "run as root, or allow unprivileged user namespaces (user.max_user_namespaces, and on some systems kernel.apparmor_restrict_unprivileged_userns=0 or kernel.unprivileged_userns_clone=1)",
+        ),
+        (Doing::MapIds, Errno::EPERM | Errno::EACCES) => Some(
+            "run as root, or let this program create user namespaces (on Ubuntu: an AppArmor profile with `userns,`)",
+        ),
         (Doing::ReadState, Errno::EINVAL) => Some("it is damaged; remove it, and addresses are given anew"),
-        (Doing::SeparateTree, _) => {
-            Some("without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces")
-        }
+        (Doing::SeparateTree, _) => Some(
+            "without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces",
+        ),
         _ => None,
     }
 }
@@ -206,13 +214,25 @@ pub fn step_sentence(report: &Report) -> String {
             "; where parts of it are hidden (in most containers) it cannot be mounted anew: take pid and mount from its namespaces"
         }
         (Step::Identity, Errno::EINVAL) => "; that id is not mapped in this user namespace",
-        (Step::Identity, Errno::EPERM) => "; without root, users need subordinate ids (/etc/subuid, /etc/subgid)",
-        (Step::Directory | Step::Exec, Errno::EACCES) => "; its user may not go there: look at the directories above it",
-        (Step::Exec, Errno::ENOENT) => "; there is no such program, or the interpreter that its first line names is missing",
-        (Step::Exec, Errno::ENOEXEC) => "; it is neither a program of this machine nor a script with a #! line",
+        (Step::Identity, Errno::EPERM) => {
+            "; without root, users need subordinate ids (/etc/subuid, /etc/subgid)"
+        }
+        (Step::Directory | Step::Exec, Errno::EACCES) => {
+            "; its user may not go there: look at the directories above it"
+        }
+        (Step::Exec, Errno::ENOENT) => {
+            "; there is no such program, or the interpreter that its first line names is missing"
+        }
+        (Step::Exec, Errno::ENOEXEC) => {
+            "; it is neither a program of this machine nor a script with a #! line"
+        }
         (Step::Directory, Errno::ENOENT) => "; make it, or change `directory`",
         _ => "",
     };
-    let on = if report.on.is_empty() { String::new() } else { format!(" {}", report.on) };
+    let on = if report.on.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", report.on)
+    };
     format!("{doing}{on}: {} ({errno:?}){advice}", errno.desc())
 }

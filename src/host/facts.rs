@@ -20,7 +20,11 @@ impl World for Facts {
         let by_name = nix::unistd::User::from_name(name_or_number).ok().flatten();
         let number = || name_or_number.parse::<u32>().ok();
         let user = by_name
-            .or_else(|| nix::unistd::User::from_uid(Uid::from_raw(number()?)).ok().flatten())
+            .or_else(|| {
+                nix::unistd::User::from_uid(Uid::from_raw(number()?))
+                    .ok()
+                    .flatten()
+            })
             .map(|user| User {
                 name: user.name,
                 uid: user.uid.as_raw(),
@@ -30,12 +34,20 @@ impl World for Facts {
         // A number needs no entry in the user database.
         user.or_else(|| {
             let uid = number()?;
-            Some(User { name: name_or_number.to_owned(), uid, gid: uid, home: "/".into() })
+            Some(User {
+                name: name_or_number.to_owned(),
+                uid,
+                gid: uid,
+                home: "/".into(),
+            })
         })
     }
 
     fn group(&self, name_or_number: &str) -> Option<u32> {
-        let by_name = Group::from_name(name_or_number).ok().flatten().map(|group| group.gid);
+        let by_name = Group::from_name(name_or_number)
+            .ok()
+            .flatten()
+            .map(|group| group.gid);
         by_name.map(Gid::as_raw).or_else(|| name_or_number.parse().ok())
     }
 
@@ -47,7 +59,8 @@ impl World for Facts {
             || if program.contains('/') {
                 executable(Path::new(program))
             } else {
-                path.split(':').any(|directory| executable(&Path::new(directory).join(program)))
+                path.split(':')
+                    .any(|directory| executable(&Path::new(directory).join(program)))
             }
     }
 

@@ -100,7 +100,9 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let (Some(gate), Some(report)) = (number(0).and_then(sys::adopt), number(1).and_then(sys::adopt)) else {
         return ExitCode::from(126); // typed by hand: there is nobody to report to
     };
-    let Some(plan) = wait_at(gate) else { return ExitCode::SUCCESS };
+    let Some(plan) = wait_at(gate) else {
+        return ExitCode::SUCCESS;
+    };
     let Err(failure) = plan.carry_out(report.as_fd());
     if let Ok(text) = serde_json::to_vec(&failure) {
         // Nobody is left to tell if the emperor is gone.
@@ -120,7 +122,11 @@ type Outcome = Result<(), Report>;
 
 /// Names the step and the thing for whatever errno comes.
 fn step(step: Step, on: impl Into<String>, result: Result<(), Errno>) -> Outcome {
-    result.map_err(|errno| Report { step, on: on.into(), errno: errno as i32 })
+    result.map_err(|errno| Report {
+        step,
+        on: on.into(),
+        errno: errno as i32,
+    })
 }
 
 impl Plan {
@@ -151,10 +157,18 @@ impl Plan {
         step(Step::DetachMounts, "/", slave)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         if self.proc {
-            step(Step::MountProc, "/proc", mount(Some("proc"), "/proc", Some("proc"), flags, NONE))?;
+            step(
+                Step::MountProc,
+                "/proc",
+                mount(Some("proc"), "/proc", Some("proc"), flags, NONE),
+            )?;
         }
         let read_only = flags | MsFlags::MS_RDONLY;
-        step(Step::MountSys, "/sys", mount(Some("sysfs"), "/sys", Some("sysfs"), read_only, NONE))
+        step(
+            Step::MountSys,
+            "/sys",
+            mount(Some("sysfs"), "/sys", Some("sysfs"), read_only, NONE),
+        )
     }
 
     /// Drops the bounding set, becomes the user, and keeps just the capabilities that were asked for.
@@ -189,15 +203,28 @@ impl Plan {
     fn exec(&self, ourselves: Option<File>) -> Report {
         let program = self.command.first().map_or("", String::as_str);
         let arguments = c_strings(self.command.iter().cloned());
-        let environment = c_strings(self.environment.iter().map(|(key, value)| format!("{key}={value}")));
+        let environment = c_strings(
+            self.environment
+                .iter()
+                .map(|(key, value)| format!("{key}={value}")),
+        );
         let errno = match ourselves {
             Some(file) if program == OURSELVES => process::exec_open_file(file, &arguments, &environment),
             Some(_) | None => {
                 let path = self.environment.iter().find(|(key, _)| key == "PATH");
-                search(program, path.map_or(PATH, |(_, value)| value), &arguments, &environment)
+                search(
+                    program,
+                    path.map_or(PATH, |(_, value)| value),
+                    &arguments,
+                    &environment,
+                )
             }
         };
-        Report { step: Step::Exec, on: program.to_owned(), errno: errno as i32 }
+        Report {
+            step: Step::Exec,
+            on: program.to_owned(),
+            errno: errno as i32,
+        }
     }
 }
 
@@ -208,8 +235,14 @@ fn tie_to_emperor(report: BorrowedFd<'_>) -> Outcome {
     // It may have died before: then nobody holds the other end of the report pipe.
     let mut pipes = [PollFd::new(report, PollFlags::empty())];
     let gone = poll(&mut pipes, PollTimeout::ZERO).is_ok()
-        && pipes[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
-    step(Step::ParentDeath, "", if gone { Err(Errno::EPIPE) } else { Ok(()) })
+        && pipes[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR));
+    step(
+        Step::ParentDeath,
+        "",
+        if gone { Err(Errno::EPIPE) } else { Ok(()) },
+    )
 }
 
 /// Tries `program` in each directory of `path`, as execvp(3) does; returns the most telling errno.
@@ -231,12 +264,16 @@ fn search(program: &str, path: &str, arguments: &[CString], environment: &[CStri
 }
 
 fn exec_path(path: &Path, arguments: &[CString], environment: &[CString]) -> Errno {
-    let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else { return Errno::EINVAL };
+    let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else {
+        return Errno::EINVAL;
+    };
     let Err(errno) = nix::unistd::execve(&path, arguments, environment);
     errno
 }
 
 /// Strings for exec. None has a NUL inside: definitions are checked.
 fn c_strings(strings: impl Iterator<Item = String>) -> Vec<CString> {
-    strings.map(|text| CString::new(text).unwrap_or_default()).collect()
+    strings
+        .map(|text| CString::new(text).unwrap_or_default())
+        .collect()
 }

@@ -152,11 +152,21 @@ impl Birth {
     /// Network, port, gate; what the init stage reports, if it failed.
     async fn raise(self, newborn: Newborn, tell: &impl Fn(News)) -> Result<Option<init::Report>, String> {
         let pid = newborn.pid;
-        let (tun, netns) = self.give_network(&newborn).await.map_err(|error| error.to_string())?;
+        let (tun, netns) = self
+            .give_network(&newborn)
+            .await
+            .map_err(|error| error.to_string())?;
         let (answer, attached) = oneshot::channel();
-        tell(News::Prepared { tun, pid, netns, answer });
+        tell(News::Prepared {
+            tun,
+            pid,
+            netns,
+            answer,
+        });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
-        let report = newborn.open_gate(&plan(&self.definition)).map_err(|error| error.to_string())?;
+        let report = newborn
+            .open_gate(&plan(&self.definition))
+            .map_err(|error| error.to_string())?;
         let report = Arc::new(report);
         // Readable or closed: either way the outcome is known.
         let watched = readable(report.clone()).map_err(|error| error.to_string())?;
@@ -181,7 +191,9 @@ impl Birth {
             gateways: network.gateways.clone(),
             loopback: true,
         };
-        link::configure(socket, &plan).await.map_err(|error| error.within(name))?;
+        link::configure(socket, &plan)
+            .await
+            .map_err(|error| error.within(name))?;
         Ok((tun, inode))
     }
 }
@@ -211,8 +223,15 @@ fn plan(definition: &Definition) -> Plan {
         hostname: definition.hostname.clone(),
         mounts: namespaces.mount,
         proc: namespaces.pid && namespaces.mount,
-        identity: definition.identity.as_ref().map(|who| (who.uid, who.gid, who.groups.clone())),
-        capabilities: definition.capabilities.iter().map(|capability| capability.0).collect(),
+        identity: definition
+            .identity
+            .as_ref()
+            .map(|who| (who.uid, who.gid, who.groups.clone())),
+        capabilities: definition
+            .capabilities
+            .iter()
+            .map(|capability| capability.0)
+            .collect(),
         no_new_privileges: definition.no_new_privileges,
     }
 }

@@ -52,14 +52,22 @@ impl Screen {
     pub fn detect(json: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { json, terminal, colour }
+        Self {
+            json,
+            terminal,
+            colour,
+        }
     }
 }
 
 impl Logs {
     /// Log files lie in `directory`, which is made when the first is written.
     pub fn new(directory: PathBuf, screen: Screen) -> Self {
-        Self { directory, screen, sinks: BTreeMap::new() }
+        Self {
+            directory,
+            screen,
+            sinks: BTreeMap::new(),
+        }
     }
 
     /// Makes the pipe of one life and starts to read it; what comes back is the vassal's end.
@@ -80,7 +88,8 @@ impl Logs {
         match self.sinks.get(&definition.name) {
             Some(shared) => lock(shared).become_like(sink),
             None => {
-                self.sinks.insert(definition.name.clone(), Arc::new(Mutex::new(sink)));
+                self.sinks
+                    .insert(definition.name.clone(), Arc::new(Mutex::new(sink)));
             }
         }
         Ok(())
@@ -131,7 +140,13 @@ impl Sink {
             LogTarget::Inherit => true,
             LogTarget::None => false,
         };
-        Ok(Self { name, file, shown, screen, started: Vec::new() })
+        Ok(Self {
+            name,
+            file,
+            shown,
+            screen,
+            started: Vec::new(),
+        })
     }
 
     fn become_like(&mut self, newer: Self) {
@@ -168,7 +183,11 @@ impl Sink {
         if self.screen.json {
             return tracing::info!(target: "vassal", vassal = %self.name, "{line}");
         }
-        let style = if self.screen.colour { colour_of(&self.name) } else { Style::new() };
+        let style = if self.screen.colour {
+            colour_of(&self.name)
+        } else {
+            Style::new()
+        };
         let text = format!("{style}{:<12} |{style:#} {line}\n", self.name);
         // A closed terminal must not end the emperor.
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
@@ -198,8 +217,11 @@ fn printable(line: &[u8]) -> String {
     text.chars()
         .flat_map(|c| {
             let escape = c.is_control() && c != '\t';
-            let (escaped, plain) =
-                if escape { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+            let (escaped, plain) = if escape {
+                (Some(c.escape_default()), None)
+            } else {
+                (None, Some(c))
+            };
             escaped.into_iter().flatten().chain(plain)
         })
         .collect()
@@ -221,7 +243,13 @@ impl Rotating {
         std::fs::create_dir_all(directory).map_err(|e| failed(&e))?;
         let file = append(&path).map_err(|e| failed(&e))?;
         let size = file.metadata().map_err(|e| failed(&e))?.len();
-        Ok(Self { path, file, size, max_size: log.max_size, keep: log.keep })
+        Ok(Self {
+            path,
+            file,
+            size,
+            max_size: log.max_size,
+            keep: log.keep,
+        })
     }
 
     fn write_line(&mut self, line: &[u8]) -> std::io::Result<()> {
@@ -272,7 +300,11 @@ mod tests {
     #[test]
     fn a_full_file_is_rotated_and_only_so_many_are_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let log = Log { to: LogTarget::File, max_size: 10, keep: 2 };
+        let log = Log {
+            to: LogTarget::File,
+            max_size: 10,
+            keep: 2,
+        };
         let mut file = Rotating::open(directory.path(), "web", &log).unwrap();
         for line in ["one one", "two two", "three", "four four"] {
             file.write_line(line.as_bytes()).unwrap();

@@ -22,7 +22,11 @@ impl Daemon {
     /// Does one thing that the emperor decided.
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { life, definition, addresses } => self.spawn(life, definition, addresses),
+            Action::Spawn {
+                life,
+                definition,
+                addresses,
+            } => self.spawn(life, definition, addresses),
             Action::Ask { name, life, signal } => self.ask(&name, life, signal),
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
@@ -60,7 +64,13 @@ impl Daemon {
                 return;
             }
         };
-        let alive = Alive { name, handle: Arc::default(), pid: 0, netns: 0, port: None };
+        let alive = Alive {
+            name,
+            handle: Arc::default(),
+            pid: 0,
+            netns: 0,
+            port: None,
+        };
         let birth = Birth {
             definition,
             life,
@@ -77,9 +87,14 @@ impl Daemon {
     }
 
     fn ask(&self, name: &Name, life: Life, signal: i32) {
-        let Some(alive) = self.lives.get(&life) else { return };
-        let first_of_its_namespace =
-            self.emperor.vassals().get(name).is_some_and(|vassal| vassal.definition.namespaces.pid);
+        let Some(alive) = self.lives.get(&life) else {
+            return;
+        };
+        let first_of_its_namespace = self
+            .emperor
+            .vassals()
+            .get(name)
+            .is_some_and(|vassal| vassal.definition.namespaces.pid);
         if first_of_its_namespace && ask::would_end_any_other_process(alive.pid, signal) {
             // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
             alive.handle.signal(libc::SIGKILL);
@@ -94,10 +109,15 @@ impl Daemon {
         if let Err(error) = self.logs.update(definition) {
             tracing::error!(name = %definition.name, "{error}; the log stays as it was");
         }
-        let port = self.lives.values().find(|alive| alive.name == definition.name).and_then(|alive| alive.port);
+        let port = self
+            .lives
+            .values()
+            .find(|alive| alive.name == definition.name)
+            .and_then(|alive| alive.port);
         if let Some(port) = port {
             let network = &definition.network;
-            self.fabric.replace(port, network.firewall_out.clone(), network.firewall_in.clone());
+            self.fabric
+                .replace(port, network.firewall_out.clone(), network.firewall_in.clone());
             self.workers.publish(self.fabric.tables());
         }
         tracing::info!(name = %definition.name, "vassal updated while it runs");
@@ -106,13 +126,22 @@ impl Daemon {
     /// Takes in news of a life.
     pub(super) fn hear(&mut self, name: Name, life: Life, news: News) {
         match news {
-            News::Prepared { tun, pid, netns, answer } => {
+            News::Prepared {
+                tun,
+                pid,
+                netns,
+                answer,
+            } => {
                 let attached = self.attach(&name, life, tun, (pid, netns));
                 // A task that does not wait any more sees the end by itself.
                 let _ = answer.send(attached);
             }
             News::Born { pid } => {
-                self.tell(Event::Born { name: name.clone(), life, pid });
+                self.tell(Event::Born {
+                    name: name.clone(),
+                    life,
+                    pid,
+                });
                 self.record(&name);
             }
             News::Ended(end) => self.bury(name, life, end),
@@ -133,10 +162,18 @@ impl Daemon {
             out: network.firewall_out.clone(),
             in_: network.firewall_in.clone(),
         };
-        let port = self.fabric.attach(attachment).map_err(|error| error.to_string())?;
+        let port = self
+            .fabric
+            .attach(attachment)
+            .map_err(|error| error.to_string())?;
         (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
-        let device = Device { port, tun: Arc::new(tun.fd) };
-        self.workers.attach(self.fabric.tables(), device).map_err(|error| error.to_string())
+        let device = Device {
+            port,
+            tun: Arc::new(tun.fd),
+        };
+        self.workers
+            .attach(self.fabric.tables(), device)
+            .map_err(|error| error.to_string())
     }
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
@@ -153,8 +190,12 @@ impl Daemon {
     }
 
     fn record(&mut self, name: &Name) {
-        let Some(vassal) = self.emperor.vassals().get(name) else { return };
-        let State::Running { life, pid, .. } = vassal.state else { return };
+        let Some(vassal) = self.emperor.vassals().get(name) else {
+            return;
+        };
+        let State::Running { life, pid, .. } = vassal.state else {
+            return;
+        };
         let addresses: Vec<_> = vassal.addresses.iter().map(ToString::to_string).collect();
         tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
         let record = Record {

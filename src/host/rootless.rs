@@ -70,9 +70,15 @@ pub fn enter() -> Result<Station, HostError> {
 /// Which ids [`enter`] will probably be able to give, for whoever only checks.
 pub fn likely_identities() -> Identities {
     let user = User::from_uid(Uid::effective()).ok().flatten();
-    let count = |file| user.as_ref().and_then(|user| subordinate(file, &user.name, user.uid.as_raw()));
+    let count = |file| {
+        user.as_ref()
+            .and_then(|user| subordinate(file, &user.name, user.uid.as_raw()))
+    };
     match (count("/etc/subuid"), count("/etc/subgid")) {
-        (Some((_, uids)), Some((_, gids))) => Identities::Mapped { uids: uids + 1, gids: gids + 1 },
+        (Some((_, uids)), Some((_, gids))) => Identities::Mapped {
+            uids: uids + 1,
+            gids: gids + 1,
+        },
         (None, _) | (_, None) => Identities::OwnOnly,
     }
 }
@@ -115,18 +121,31 @@ impl MapHelper {
         let range = |(first, count): (u32, u32)| format!("{first} {count}");
         let child = Command::new("/proc/self/exe")
             .args([MAP_VERB, &std::process::id().to_string()])
-            .args([user.uid.to_string(), user.gid.to_string(), range(uids), range(gids)])
+            .args([
+                user.uid.to_string(),
+                user.gid.to_string(),
+                range(uids),
+                range(gids),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .ok()?;
-        Some(Self { child, uids: uids.1, gids: gids.1 })
+        Some(Self {
+            child,
+            uids: uids.1,
+            gids: gids.1,
+        })
     }
 
     /// Lets it go on, now that the namespace is there: how many ids were mapped beside our own.
     fn finish(mut self) -> Option<(u32, u32)> {
         drop(self.child.stdin.take());
-        self.child.wait().ok()?.success().then_some((self.uids + 1, self.gids + 1))
+        self.child
+            .wait()
+            .ok()?
+            .success()
+            .then_some((self.uids + 1, self.gids + 1))
     }
 }
 
@@ -143,7 +162,9 @@ fn subordinate(file: &str, name: &str, id: u32) -> Option<(u32, u32)> {
 
 /// The helper: waits for the namespace, then has `newuidmap` and `newgidmap` write the maps.
 pub fn map_helper(arguments: &[String]) -> ExitCode {
-    let [pid, uid, gid, uids, gids] = arguments else { return ExitCode::from(2) };
+    let [pid, uid, gid, uids, gids] = arguments else {
+        return ExitCode::from(2);
+    };
     let mut nothing = Vec::new();
     if std::io::stdin().read_to_end(&mut nothing).is_err() {
         return ExitCode::FAILURE;
@@ -158,7 +179,11 @@ pub fn map_helper(arguments: &[String]) -> ExitCode {
     };
     // Groups first: a process whose users are mapped and whose groups are not would be half of a root.
     let done = map("newgidmap", gid, gids) && map("newuidmap", uid, uids);
-    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if done {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Where things lie: root's places, or the user's.
@@ -174,7 +199,9 @@ pub fn places(root: bool) -> Places {
     }
     let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/nonexistent"), PathBuf::from);
     let base = |variable: &str, below_home: &str| {
-        let set = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        let set = std::env::var_os(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
         set.unwrap_or_else(|| home.join(below_home)).join("mini-emperor")
     };
     let state = base("XDG_STATE_HOME", ".local/state");
@@ -198,5 +225,5 @@ fn runtime_directory() -> PathBuf {
 
 fn writable(directory: &Path) -> bool {
     std::fs::metadata(directory).is_ok_and(|m| m.is_dir() && m.permissions().mode() & 0o200 != 0)
-        && nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK) .is_ok()
+        && nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK).is_ok()
 }

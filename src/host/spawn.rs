@@ -34,9 +34,14 @@ impl Cradle {
     /// Opens both. `/proc/self/exe` is opened now, so that births go on after the file was replaced.
     pub fn new() -> Result<Self, HostError> {
         let open = |path: &str| {
-            File::open(path).map(OwnedFd::from).map_err(|e| HostError::from_io(Doing::Open, path, &e))
+            File::open(path)
+                .map(OwnedFd::from)
+                .map_err(|e| HostError::from_io(Doing::Open, path, &e))
         };
-        Ok(Self { program: open("/proc/self/exe")?, null: open("/dev/null")? })
+        Ok(Self {
+            program: open("/proc/self/exe")?,
+            null: open("/dev/null")?,
+        })
     }
 
     /// Clones the process of `definition`, with `output` as its standard output and error.
@@ -51,19 +56,33 @@ impl Cradle {
         let arguments = ["mini-emperor", init::VERB]
             .into_iter()
             .map(str::to_owned)
-            .chain([theirs_gate.as_raw_fd().to_string(), theirs_report.as_raw_fd().to_string()])
+            .chain([
+                theirs_gate.as_raw_fd().to_string(),
+                theirs_report.as_raw_fd().to_string(),
+            ])
             .filter_map(|text| CString::new(text).ok())
             .collect();
         let kept = [theirs_gate.as_fd(), theirs_report.as_fd()];
         let stdio = (self.null.as_fd(), output);
         let stage = Stage::new(self.program.as_fd(), arguments, Vec::new(), stdio, &kept);
         let child = clone_into(flags(definition.namespaces), &stage).map_err(failed)?;
-        Ok(Newborn { pid: child.pid, pidfd: Arc::new(child.pidfd), gate, report })
+        Ok(Newborn {
+            pid: child.pid,
+            pidfd: Arc::new(child.pidfd),
+            gate,
+            report,
+        })
     }
 }
 
 fn flags(namespaces: Namespaces) -> u64 {
-    let Namespaces { pid, mount, uts, ipc, cgroup } = namespaces;
+    let Namespaces {
+        pid,
+        mount,
+        uts,
+        ipc,
+        cgroup,
+    } = namespaces;
     [
         (true, libc::CLONE_NEWNET),
         (pid, libc::CLONE_NEWPID),

@@ -55,7 +55,11 @@ impl StateFiles {
         let mut pid = &*lock;
         writeln!(pid, "{}", std::process::id()).map_err(|e| failed(&e))?;
         let remembered = state.join("addresses.json");
-        Ok(Self { run: run.to_owned(), remembered, lock: Some(lock) })
+        Ok(Self {
+            run: run.to_owned(),
+            remembered,
+            lock: Some(lock),
+        })
     }
 
     /// Which addresses an earlier emperor gave; none if there was no earlier one.
@@ -140,6 +144,9 @@ mod tests {
         files.remember(&book).unwrap();
         drop(files);
         assert!(!run.exists());
-        assert_eq!(StateFiles::open(&run, &state).unwrap().remembered().unwrap(), book);
+        assert_eq!(
+            StateFiles::open(&run, &state).unwrap().remembered().unwrap(),
+            book
+        );
     }
 }

@@ -20,12 +20,22 @@ impl Daemon {
             };
             let (state, restarts) = (vassal.state.word(), vassal.restarts);
             let traffic = counters(&self.traffic_of(name));
-            let last_end = vassal.last_end.as_ref().map(ToString::to_string).unwrap_or_default();
-            tracing::info!("status name={name} state={state} pid={pid} restarts={restarts} {traffic} last_end={last_end:?}");
+            let last_end = vassal
+                .last_end
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            tracing::info!(
+                "status name={name} state={state} pid={pid} restarts={restarts} {traffic} last_end={last_end:?}"
+            );
         }
         if let Some(traffic) = self.fabric.traffic(self.uplink.port()) {
             let device = &self.settings.router.device;
-            tracing::info!("status uplink={device} offload={} {}", self.uplink.offload(), counters(&traffic));
+            tracing::info!(
+                "status uplink={device} offload={} {}",
+                self.uplink.offload(),
+                counters(&traffic)
+            );
         }
         for problem in self.problems.values().flatten() {
             tracing::info!("problem {problem}");

@@ -71,8 +71,16 @@ impl std::fmt::Display for Offloads {
     /// `checksum,tso,uso`, or `off`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let words = [(self.checksum, "checksum"), (self.tso, "tso"), (self.uso, "uso")];
-        let on: Vec<_> = words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect();
-        f.pad(&if on.is_empty() { "off".to_owned() } else { on.join(",") })
+        let on: Vec<_> = words
+            .into_iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, word)| word)
+            .collect();
+        f.pad(&if on.is_empty() {
+            "off".to_owned()
+        } else {
+            on.join(",")
+        })
     }
 }
 

@@ -9,13 +9,13 @@ use crate::config::Settings;
 use crate::router::{Fabric, PortId};
 
 use super::error::HostError;
+use super::forwarding;
 use super::life::QUEUE_LENGTH;
 use super::link::{self, LinkPlan};
 use super::nat::{Nat, NatPlan};
 use super::rootless::Station;
 use super::tun::{self, Offloads};
 use super::workers::{Device, Workers};
-use super::forwarding;
 
 /// The uplink of a running emperor. Dropped, its nftables table is gone; its tun goes with the router's port.
 pub struct Uplink {
@@ -46,14 +46,29 @@ impl Uplink {
         };
         link::configure(link::route_socket(&router.device)?, &plan).await?;
         let port = fabric.attach_uplink(router.mtu);
-        workers.attach(fabric.tables(), Device { port, tun: Arc::new(tun.fd) })?;
-        let nat = if station == Station::Root { way_out(settings)? } else { None };
+        workers.attach(
+            fabric.tables(),
+            Device {
+                port,
+                tun: Arc::new(tun.fd),
+            },
+        )?;
+        let nat = if station == Station::Root {
+            way_out(settings)?
+        } else {
+            None
+        };
         let addresses: Vec<_> = router.addresses.iter().map(IpNet::to_string).collect();
         let (device, addresses) = (&router.device, addresses.join(" "));
         tracing::info!(device, addresses, offload = %offloads, "uplink up");
         let nat = nat.map(Arc::new);
         let guard = nat.clone().map(|nat| tokio::spawn(guard(nat)));
-        Ok(Self { port, offloads, nat, guard })
+        Ok(Self {
+            port,
+            offloads,
+            nat,
+            guard,
+        })
     }
 
     /// The router's port of it.

@@ -96,7 +96,9 @@ impl Watch {
             }
         });
         let watcher = watcher
-            .inspect_err(|error| tracing::warn!(%error, "inotify refused; the directories are read every second"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "inotify refused; the directories are read every second"),
+            )
             .ok();
         Self {
             directories,
@@ -138,7 +140,10 @@ impl Watch {
                     self.soon(now + POLL);
                     self.watched.remove(&directory);
                     if self.unreadable.insert(directory.clone()) {
-                        changes.push(Change::Unreadable { path: directory.clone(), why: error.to_string() });
+                        changes.push(Change::Unreadable {
+                            path: directory.clone(),
+                            why: error.to_string(),
+                        });
                     }
                     kept.push(directory);
                 }
@@ -175,7 +180,7 @@ impl Watch {
             && let Ok(target) = path.canonicalize()
             && let Some(parent) = target.parent()
         {
-            self.watch(&parent.to_owned(), now);
+            self.watch(parent, now);
         }
         let known = self.known.get(path);
         let before = known.and_then(|known| known.fingerprint);
@@ -191,9 +196,16 @@ impl Watch {
                 text.hash(&mut hasher);
                 let content = hasher.finish();
                 let same = known.is_some_and(|known| known.fingerprint.is_some() && known.content == content);
-                let news = Known { fingerprint: Some(fingerprint), content, missing_since: None };
+                let news = Known {
+                    fingerprint: Some(fingerprint),
+                    content,
+                    missing_since: None,
+                };
                 self.known.insert(path.to_owned(), news);
-                (!same).then(|| Change::Read { path: path.to_owned(), text })
+                (!same).then(|| Change::Read {
+                    path: path.to_owned(),
+                    text,
+                })
             }
             Ok(Content::BeingWritten) => {
                 // Its writer's close is an event. One that never comes (a writer in another kernel, say) is
@@ -211,9 +223,16 @@ impl Watch {
                 why.hash(&mut hasher);
                 let content = hasher.finish();
                 let said = known.is_some_and(|k| k.fingerprint.is_none() && k.content == content);
-                let news = Known { fingerprint: None, content, missing_since: None };
+                let news = Known {
+                    fingerprint: None,
+                    content,
+                    missing_since: None,
+                };
                 self.known.insert(path.to_owned(), news);
-                (!said).then(|| Change::Unreadable { path: path.to_owned(), why })
+                (!said).then(|| Change::Unreadable {
+                    path: path.to_owned(),
+                    why,
+                })
             }
         }
     }
@@ -271,7 +290,10 @@ fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn read(path: &Path) -> std::io::Result<Content> {
     // Non-blocking, so that a FIFO of that name does not hold us.
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {

@@ -80,13 +80,18 @@ impl Workers {
         lost: &UnboundedSender<DeviceLost>,
     ) -> Result<Self, HostError> {
         let failed = |errno| HostError::new(Doing::StartWorker, "the router", errno);
-        let plane = Arc::new(ArcSwap::from_pointee(Plane { tables, devices: Vec::new() }));
+        let plane = Arc::new(ArcSwap::from_pointee(Plane {
+            tables,
+            devices: Vec::new(),
+        }));
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?);
             let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
             let poke = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(failed)?);
-            epoll.add(&*poke, EpollEvent::new(EpollFlags::EPOLLIN, POKE)).map_err(failed)?;
+            epoll
+                .add(&*poke, EpollEvent::new(EpollFlags::EPOLLIN, POKE))
+                .map_err(failed)?;
             let ending = Arc::new(AtomicBool::new(false));
             let mut worker = Worker {
                 epoll: epoll.clone(),
@@ -100,7 +105,12 @@ impl Workers {
                 .name(format!("router-{number}"))
                 .spawn(move || worker.run())
                 .map_err(|e| HostError::from_io(Doing::StartWorker, "the router", &e))?;
-            threads.push(Thread { epoll, poke, ending, handle: Some(handle) });
+            threads.push(Thread {
+                epoll,
+                poke,
+                ending,
+                handle: Some(handle),
+            });
         }
         Ok(Self { plane, threads })
     }
@@ -129,7 +139,9 @@ impl Workers {
     /// Takes a device away; it is closed as soon as the workers have let go of it.
     pub fn detach(&self, tables: Arc<Tables>, port: PortId) {
         let mut devices = self.plane.load().devices.clone();
-        let Some(slot) = devices.get_mut(port.index as usize) else { return };
+        let Some(slot) = devices.get_mut(port.index as usize) else {
+            return;
+        };
         if let Some(device) = slot.take_if(|device| device.port == port) {
             // Already gone from the set if the worker found it dead.
             let _ = self.owner(port).delete(&*device.tun);
@@ -206,7 +218,9 @@ impl Worker {
 
     /// Takes one burst of frames from one port.
     fn drain(&mut self, plane: &Plane, port: PortId, frame: &mut [u8], now: Instant) {
-        let Some(device) = plane.devices.get(port.index as usize).and_then(Option::as_ref) else { return };
+        let Some(device) = plane.devices.get(port.index as usize).and_then(Option::as_ref) else {
+            return;
+        };
         if device.port != port {
             return; // the slot has a new holder; this event was about the old one
         }
@@ -232,7 +246,9 @@ impl Worker {
             Verdict::Answer(complaint) => {
                 let mut reply = [0; ANSWER];
                 let tables = &plane.tables;
-                let length = self.router.answer(tables, from.port, frame, complaint, now, &mut reply);
+                let length = self
+                    .router
+                    .answer(tables, from.port, frame, complaint, now, &mut reply);
                 // A lost ICMP error is a lost packet like any other.
                 if let Some(length) = length
                     && write(&*from.tun, &reply[..length]).is_ok()
@@ -249,7 +265,8 @@ impl Worker {
         let device = plane.devices.get(to.index as usize).and_then(Option::as_ref);
         let sent = device.is_some_and(|device| device.port == to && write(&*device.tun, frame).is_ok());
         if sent {
-            self.router.delivered(&plane.tables, from, to, frame.len() - VNET_HEADER);
+            self.router
+                .delivered(&plane.tables, from, to, frame.len() - VNET_HEADER);
         } else {
             self.router.undeliverable(&plane.tables, to, Reason::QueueFull);
         }

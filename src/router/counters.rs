@@ -110,7 +110,8 @@ impl Traffic {
         self.transmit_bytes += other.transmit_bytes;
         self.transmit_packets += other.transmit_packets;
         for reason in Reason::ALL {
-            self.dropped.set(reason, self.dropped.get(reason) + other.dropped.get(reason));
+            self.dropped
+                .set(reason, self.dropped.get(reason) + other.dropped.get(reason));
         }
     }
 }

@@ -28,8 +28,15 @@ struct Pointers {
 
 impl Pointers {
     fn new(strings: Vec<CString>) -> Self {
-        let array = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
-        Self { _strings: strings, array }
+        let array = strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        Self {
+            _strings: strings,
+            array,
+        }
     }
 }
 
@@ -115,8 +122,13 @@ fn clone3(namespaces: u64, stage: &Stage<'_>) -> Result<(u32, RawFd), Errno> {
     arguments.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
     arguments.exit_signal = u64::try_from(libc::SIGCHLD).unwrap_or_default();
     // SAFETY: without CLONE_VM the child has its own copy of this stack, and `arguments` outlives the call.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
     match answer {
         0 => {
             stage.enter();

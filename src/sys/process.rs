@@ -39,14 +39,22 @@ pub fn reset_signals() -> Result<(), Errno> {
 /// Ignores `signal` in this process.
 pub fn ignore_signal(signal: i32) -> Result<(), Errno> {
     // SAFETY: SIG_IGN installs no code of ours.
-    if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR { Err(Errno::last()) } else { Ok(()) }
+    if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+        Err(Errno::last())
+    } else {
+        Ok(())
+    }
 }
 
 /// `execveat(program, "", …, AT_EMPTY_PATH)`: execs an open file wherever it lies; returns only on failure.
 pub fn exec_open_file(program: impl AsFd, arguments: &[CString], environment: &[CString]) -> Errno {
     const EMPTY: &CStr = c"";
     let pointers = |strings: &[CString]| -> Vec<*const c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     let fd = program.as_fd().as_raw_fd();
@@ -79,7 +87,10 @@ pub fn probe_no_writer(file: impl AsFd) -> Result<(), Errno> {
 /// `sethostname` and friends are in nix; what remains is the group list of the whole process, which must be
 /// exactly `groups`.
 pub fn user_and_group(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
-    let groups: Vec<_> = groups.iter().map(|group| nix::unistd::Gid::from_raw(*group)).collect();
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|group| nix::unistd::Gid::from_raw(*group))
+        .collect();
     nix::unistd::setgroups(&groups)?;
     nix::unistd::setresgid(gid.into(), gid.into(), gid.into())?;
     nix::unistd::setresuid(uid.into(), uid.into(), uid.into())

@@ -6,9 +6,10 @@
 )]
 
 use std::fmt::Debug;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Runs `test` on a fresh thread in a fresh network namespace; a failure in it is a failure of the caller.
 pub(crate) fn alone<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
@@ -27,12 +28,29 @@ pub(crate) fn alone_async<F: Future>(test: impl FnOnce() -> F + Send + 'static) 
 where
     F::Output: Send + 'static,
 {
-    alone(|| {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(test())
+    alone(|| block_on(test()))
+}
+
+/// Waits for `work` on this thread.
+pub(crate) fn block_on<F: Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
+}
+
+/// Runs `work` on a fresh thread inside the network namespace `ns`.
+pub(crate) fn within<T: Send>(ns: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(ns, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        });
+        match thread.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     })
 }
 
