@@ -26,6 +26,7 @@ use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
 use super::spawn::{self, Cradle, Newborn};
+use super::tree::Tree;
 use super::tun::{self, Tun};
 
 /// Packets that may wait in a vassal's tun. The kernel's 500 overflows under a burst of super-frames.
@@ -117,16 +118,16 @@ impl Birth {
             let _ = herald.send((name.clone(), life, news));
         };
         match Box::pin(self.be_born(&tell)).await {
-            Ok((pid, pidfd)) => {
-                tell(News::Born { pid });
-                tell(News::Ended(end_of(&pidfd).await));
+            Ok(body) => {
+                tell(News::Born { pid: body.pid });
+                tell(News::Ended(body.end().await));
             }
             Err(why) => tell(News::Ended(End::Stillborn(why))),
         }
     }
 
     /// All up to the command's first instruction; an error means that nothing is left.
-    async fn be_born(self, tell: &impl Fn(News)) -> Result<(u32, Arc<OwnedFd>), String> {
+    async fn be_born(self, tell: &impl Fn(News)) -> Result<Body, String> {
         let turn = self.turn.clone();
         let _turn = turn.acquire().await.map_err(|_| "the emperor ends".to_owned())?;
         if self.handle.is_doomed() {
@@ -136,22 +137,35 @@ impl Birth {
             .cradle
             .clone_vassal(&self.definition, self.output.as_fd())
             .map_err(|error| error.to_string())?;
-        let (pid, pidfd) = (newborn.pid, newborn.pidfd.clone());
-        let _ = self.handle.pidfd.set(pidfd.clone());
-        let failure = match self.raise(newborn, tell).await {
-            Ok(None) => return Ok((pid, pidfd)),
+        let mut body = Body {
+            pid: newborn.pid,
+            pidfd: newborn.pidfd.clone(),
+            tree: None,
+        };
+        let _ = self.handle.pidfd.set(newborn.pidfd.clone());
+        let failure = match self.raise(newborn, &mut body, tell).await {
+            Ok(None) => return Ok(body),
             Ok(Some(report)) => step_sentence(&report),
             Err(why) => why,
         };
         // ESRCH: it has ended by itself.
-        let _ = send_signal(&pidfd, libc::SIGKILL);
-        end_of(&pidfd).await;
+        let _ = send_signal(&body.pidfd, libc::SIGKILL);
+        body.end().await;
         Err(failure)
     }
 
     /// Network, port, gate; what the init stage reports, if it failed.
-    async fn raise(self, newborn: Newborn, tell: &impl Fn(News)) -> Result<Option<init::Report>, String> {
+    async fn raise(
+        self,
+        newborn: Newborn,
+        body: &mut Body,
+        tell: &impl Fn(News),
+    ) -> Result<Option<init::Report>, String> {
         let pid = newborn.pid;
+        if !self.definition.namespaces.pid {
+            let tree = Tree::plant(&self.definition.name, pid).map_err(|error| error.to_string())?;
+            body.tree = Some(Box::new(tree));
+        }
         let (tun, netns) = self
             .give_network(&newborn)
             .await
@@ -179,7 +193,8 @@ impl Birth {
         let network = &self.definition.network;
         let (device, offload, on) = (network.device.clone(), self.offload, name.to_owned());
         let (tun, socket, inode) = netns::inside(newborn.pidfd.as_fd(), name, move || {
-            let tun = tun::open(&device, offload, false)?;
+            // Persistent: it goes with its namespace, in one sweep with all the others, and not one by one.
+            let tun = tun::open(&device, offload, true)?;
             Ok((tun, link::route_socket(&on)?, netns::inode(netns::current()?)?))
         })
         .await?;
@@ -198,19 +213,32 @@ impl Birth {
     }
 }
 
-/// Waits for the end of the process and reaps it.
-async fn end_of(pidfd: &Arc<OwnedFd>) -> End {
-    match readable(pidfd.clone()) {
-        Ok(watched) => {
-            let _ = watched.readable().await;
-            spawn::reap(pidfd)
+/// What exists of a life: its first process, and the cgroup that holds the others if no pid namespace does.
+struct Body {
+    pid: u32,
+    pidfd: Arc<OwnedFd>,
+    tree: Option<Box<Tree>>,
+}
+
+impl Body {
+    /// Waits for the end of the first process and reaps it; the others end with it.
+    async fn end(self) -> End {
+        let pidfd = self.pidfd;
+        let end = match readable(pidfd.clone()) {
+            Ok(watched) => {
+                let _ = watched.readable().await;
+                spawn::reap(&pidfd)
+            }
+            // Without a place in the event queue, the end is waited for on a thread of its own.
+            Err(_) => {
+                let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
+                waited.unwrap_or_else(|_| End::Stillborn("its exit status is lost".to_owned()))
+            }
+        };
+        if let Some(tree) = self.tree {
+            tree.fell().await;
         }
-        // Without a place in the event queue, the end is waited for on a thread of its own.
-        Err(_) => {
-            let pidfd = pidfd.clone();
-            let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
-            waited.unwrap_or_else(|_| End::Stillborn("its exit status is lost".to_owned()))
-        }
+        end
     }
 }
 

@@ -19,6 +19,7 @@ pub mod signals;
 pub mod spawn;
 pub mod state;
 pub mod status;
+pub mod tree;
 pub mod tun;
 pub mod uplink;
 pub mod watch;

@@ -48,7 +48,14 @@ impl Daemon {
             Action::Retry { name, end, at } => {
                 let delay = at.saturating_duration_since(std::time::Instant::now());
                 let after = format!("{:.1}s", delay.as_secs_f64());
-                tracing::warn!(%name, %end, after, "vassal ended; it is started again");
+                match end {
+                    End::Stillborn(_) => {
+                        tracing::error!(%name, %end, after, "vassal failed; it is tried again")
+                    }
+                    End::Exited(_) | End::Killed(_) => {
+                        tracing::warn!(%name, %end, after, "vassal ended; it is started again");
+                    }
+                }
             }
         }
     }

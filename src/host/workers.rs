@@ -11,6 +11,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -63,6 +64,7 @@ pub struct DeviceLost {
 pub struct Workers {
     plane: Arc<ArcSwap<Plane>>,
     threads: Vec<Thread>,
+    closer: Sender<Arc<Plane>>,
 }
 
 struct Thread {
@@ -84,6 +86,11 @@ impl Workers {
             tables,
             devices: Vec::new(),
         }));
+        let (closer, retired) = channel();
+        std::thread::Builder::new()
+            .name("closer".to_owned())
+            .spawn(move || retired.into_iter().for_each(drop::<Arc<Plane>>))
+            .map_err(|e| HostError::from_io(Doing::StartWorker, "the router", &e))?;
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?);
@@ -98,6 +105,7 @@ impl Workers {
                 poke: poke.clone(),
                 ending: ending.clone(),
                 plane: plane.clone(),
+                closer: closer.clone(),
                 router: Router::new(number),
                 lost: lost.clone(),
             };
@@ -112,7 +120,11 @@ impl Workers {
                 handle: Some(handle),
             });
         }
-        Ok(Self { plane, threads })
+        Ok(Self {
+            plane,
+            threads,
+            closer,
+        })
     }
 
     /// Makes `tables` the policy, without a change of devices.
@@ -142,6 +154,7 @@ impl Workers {
         let Some(slot) = devices.get_mut(port.index as usize) else {
             return;
         };
+        // The old plane, which `swap` gives to the closer, still holds the device taken here.
         if let Some(device) = slot.take_if(|device| device.port == port) {
             // Already gone from the set if the worker found it dead.
             let _ = self.owner(port).delete(&*device.tun);
@@ -154,7 +167,8 @@ impl Workers {
     }
 
     fn swap(&self, plane: Plane) {
-        self.plane.store(Arc::new(plane));
+        // The closer ends only after all who can send to it.
+        let _ = self.closer.send(self.plane.swap(Arc::new(plane)));
         for thread in &self.threads {
             // The counter is full only if a poke is pending anyway.
             let _ = thread.poke.write(1);
@@ -181,6 +195,7 @@ struct Worker {
     poke: Arc<EventFd>,
     ending: Arc<AtomicBool>,
     plane: Arc<ArcSwap<Plane>>,
+    closer: Sender<Arc<Plane>>,
     router: Router,
     lost: UnboundedSender<DeviceLost>,
 }
@@ -206,7 +221,9 @@ impl Worker {
                 if self.ending.load(Ordering::Acquire) {
                     return;
                 }
-                plane = self.plane.load_full();
+                let _ = self
+                    .closer
+                    .send(std::mem::replace(&mut plane, self.plane.load_full()));
             }
             for event in &events[..count] {
                 if event.data() != POKE {
