@@ -118,8 +118,8 @@ fn files(directory: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(directory);
-    let entries = fs::read_dir(&directory).unwrap();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let entries = fs::read_dir(&directory).expect("a directory of golden files");
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     paths.sort();
     assert!(!paths.is_empty(), "{} holds no golden file", directory.display());
@@ -131,13 +131,13 @@ fn compare(directory: &str, judge: impl Fn(&Path, &[u8], &Host) -> (bool, String
     let good = directory.starts_with("good");
     let mut failures = Vec::new();
     for path in files(directory) {
-        let text = fs::read(&path).unwrap();
+        let text = fs::read(&path).expect("a golden file");
         let host = host_for(&String::from_utf8_lossy(&text));
-        let name = Path::new(path.file_name().unwrap());
+        let name = Path::new(path.file_name().expect("a file"));
         let (usable, seen) = judge(name, &text, &host);
         let expected = path.with_extension("expected");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(&expected, &seen).unwrap();
+            fs::write(&expected, &seen).expect("the golden file is written");
         }
         if usable != good {
             failures.push(format!("{}: usable = {usable}\n{seen}", path.display()));

@@ -51,6 +51,18 @@ impl Report {
         });
     }
 
+    /// How many problems there are.
+    pub(super) fn len(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Adds to the help of the last problem.
+    pub(super) fn wish_also(&mut self, wish: &str) {
+        if let Some(Problem { help: Some(help), .. }) = self.problems.last_mut() {
+            help.push_str(wish);
+        }
+    }
+
     /// Whether the file can be used.
     pub(super) fn is_usable(&self) -> bool {
         self.problems

@@ -213,11 +213,13 @@ fn protocol(word: Word<'_>) -> Result<Protocol, RuleError> {
             )),
         },
         text => {
-            let help = suggest(text, ["tcp", "udp", "icmp"]);
-            Err(word.wrong(
-                format!("`{text}` is no protocol"),
-                format!("{help}, or a number from 0 to 255"),
-            ))
+            let near = suggest(text, ["tcp", "udp", "icmp"]);
+            let help = if near.starts_with("did") {
+                near
+            } else {
+                format!("{near}, or a number from 0 to 255")
+            };
+            Err(word.wrong(format!("`{text}` is no protocol"), help))
         }
     }
 }
@@ -292,6 +294,165 @@ impl fmt::Display for Protocol {
             Self::Udp => f.write_str("udp"),
             Self::Icmp => f.write_str("icmp"),
             Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn net(text: &str) -> Endpoint {
+        Endpoint::Net(text.parse().unwrap())
+    }
+
+    fn rule(text: &str) -> Rule {
+        parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+    }
+
+    #[test]
+    fn the_documented_uwsgi_rules_mean_the_same() {
+        let allow = rule("allow 192.168.0.0/24 0.0.0.0");
+        assert_eq!(
+            (allow.source, allow.destination),
+            (net("192.168.0.0/24"), Endpoint::Any)
+        );
+        let one = rule("allow 192.168.0.0/24 192.168.0.1");
+        assert_eq!(one.destination, net("192.168.0.1/32"));
+        let masked = rule("deny 192.168.0.5/24 10.9.9.9/8");
+        assert_eq!(
+            (masked.source, masked.destination),
+            (net("192.168.0.0/24"), net("10.0.0.0/8"))
+        );
+        let all = rule("deny");
+        assert_eq!(
+            (all.action, all.source, all.destination),
+            (Action::Deny, Endpoint::Any, Endpoint::Any)
+        );
+        assert_eq!((all.protocol, all.ports), (None, None));
+    }
+
+    #[test]
+    fn any_run_of_blanks_parts_words() {
+        assert_eq!(
+            rule("  deny \t 10.0.0.1   any  tcp\t80 "),
+            rule("deny 10.0.0.1 any tcp 80")
+        );
+    }
+
+    #[test]
+    fn one_address_is_the_source() {
+        let one = rule("reject 10.0.0.1");
+        assert_eq!((one.source, one.destination), (net("10.0.0.1/32"), Endpoint::Any));
+        let with_protocol = rule("reject 10.0.0.1 udp 53");
+        assert_eq!(
+            (with_protocol.source, with_protocol.ports),
+            (net("10.0.0.1/32"), Some(53..=53))
+        );
+        assert_eq!(rule("allow tcp 80").protocol, Some(Protocol::Tcp));
+    }
+
+    #[test]
+    fn unspecified_is_any_but_a_prefix_is_what_it_says() {
+        assert_eq!(rule("deny 0.0.0.0").source, Endpoint::Any);
+        assert_eq!(rule("deny ::").source, Endpoint::Any);
+        assert_eq!(rule("deny 0.0.0.0/0").source, net("0.0.0.0/0"));
+        assert_eq!(rule("deny 10.0.0.0/0").source, net("0.0.0.0/0"));
+        assert_eq!(rule("deny ::/0").source, net("::/0"));
+        assert_eq!(rule("deny 0.0.0.0/32").source, net("0.0.0.0/32"));
+    }
+
+    #[test]
+    fn protocol_numbers_and_names_are_one() {
+        assert_eq!(rule("deny any any 6 80"), rule("deny any any tcp 80"));
+        assert_eq!(rule("deny any any 17"), rule("deny any any udp"));
+        assert_eq!(rule("deny any any 47").protocol, Some(Protocol::Number(47)));
+        assert_eq!(rule("deny any any 255").protocol, Some(Protocol::Number(255)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_at_its_word() {
+        for (text, at, length) in [
+            ("", 0, 1),
+            ("   ", 0, 1),
+            ("Deny", 0, 4),
+            ("drop any", 0, 4),
+            ("allow 10.0.0.0/33", 6, 11),
+            ("allow 10.0.0.0/-1", 6, 11),
+            ("allow 10.0.0.0/+8", 6, 11),
+            ("allow ::/129", 6, 6),
+            ("allow 10.0.0", 6, 6),
+            ("allow any @", 10, 1),
+            ("allow any any any", 14, 3),
+            ("allow any any 256", 14, 3),
+            ("allow any any tcp 0", 18, 1),
+            ("allow any any tcp 65536", 18, 5),
+            ("allow any any tcp 9-8", 18, 3),
+            ("allow any any tcp 8-", 18, 2),
+            ("allow any any tcp +8", 18, 2),
+            ("allow any any tcp 1-2-3", 18, 5),
+            ("allow any any tcp 80 443", 21, 3),
+            ("allow any any icmp 8", 19, 1),
+            ("allow any any 47 8", 17, 1),
+            ("allow ä ö", 6, 1),
+            ("allow 10.0.0.1 fd00::1", 15, 7),
+            ("allow fd00::/8 10.0.0.1", 15, 8),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert_eq!((error.at, error.length), (at, length), "{text}: {error:?}");
+        }
+    }
+
+    fn endpoint_of(four: bool) -> BoxedStrategy<Endpoint> {
+        let nets = if four {
+            (any::<[u8; 4]>(), 0..=32_u8)
+                .prop_map(|(bytes, length)| (IpAddr::from(bytes), length))
+                .boxed()
+        } else {
+            (any::<[u8; 16]>(), 0..=128_u8)
+                .prop_map(|(bytes, length)| (IpAddr::from(bytes), length))
+                .boxed()
+        };
+        prop_oneof![
+            Just(Endpoint::Any),
+            nets.prop_map(|(address, length)| Endpoint::Net(IpNet::new(address, length).unwrap().trunc())),
+            "[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}".prop_map(|name| Endpoint::Vassal(Name::new(&name).unwrap())),
+        ]
+        .boxed()
+    }
+
+    prop_compose! {
+        fn any_rule()(four in any::<bool>())(
+            action in prop_oneof![Just(Action::Allow), Just(Action::Deny), Just(Action::Reject)],
+            source in endpoint_of(four),
+            destination in endpoint_of(four),
+            protocol in prop_oneof![
+                Just(None), Just(Some(Protocol::Tcp)), Just(Some(Protocol::Udp)), Just(Some(Protocol::Icmp)),
+                any::<u8>().prop_filter("has a name", |number| ![6, 17].contains(number))
+                    .prop_map(|number| Some(Protocol::Number(number))),
+            ],
+            ports in proptest::option::of((1..=u16::MAX, 1..=u16::MAX)),
+        ) -> Rule {
+            let has_ports = matches!(protocol, Some(Protocol::Tcp | Protocol::Udp));
+            let ports = ports.filter(|_| has_ports).map(|(a, b)| a.min(b)..=a.max(b));
+            Rule { action, source, destination, protocol, ports }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_survives_being_written_and_read(rule in any_rule()) {
+            let text = rule.to_string();
+            prop_assert_eq!(parse(&text), Ok(rule), "{}", text);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused_within_itself(text in "(allow|deny|reject|any|tcp|[0-9./:@ -]|\\PC){0,12}") {
+            if let Err(error) = parse(&text) {
+                prop_assert!(error.at <= text.chars().count());
+            }
         }
     }
 }
