@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::definition::{Addresses, Definition, Name};
+use super::problem::printable;
 
 /// Names and fixed addresses, each with the file that claimed it first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holder = self.holder.display();
+        let holder = printable(&self.holder.to_string_lossy());
         match &self.claimed {
             Claimed::Name(name) => write!(f, "the name {name} is already that of {holder}"),
             Claimed::Address(address) => write!(f, "the address {address} already belongs to {holder}"),

@@ -147,7 +147,7 @@ fn tree(text: &[u8], report: &mut Report) -> Option<Option<Node>> {
     if text.len() > MAX_BYTES {
         report.error(
             None,
-            format!("has {} bytes; a file may have {MAX_BYTES}", text.len()),
+            format!("is larger than a file may be, {MAX_BYTES} bytes"),
             "",
         );
         return None;

@@ -118,7 +118,8 @@ mirror! {
 mirror! {
     /// The emperor's own file.
     Emperor {
-        /// Directories that hold the vassals' files. Default: the directory vassals beside this file's place.
+        /// Directories that hold the vassals' files. Default: /etc/mini-emperor/vassals, if
+        /// the emperor is root.
         vassals: OneOrMore<Text>,
         /// The router.
         router: Router,

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::scalars::{by_text, scalar};
 use crate::config::problem::Place;
 use crate::config::report::Report;
-use crate::config::rule::Rule;
+use crate::config::rule::{Protocol, Rule};
 use crate::config::rule_text;
 use crate::config::written::Read;
 use crate::config::yaml::Node;
@@ -119,11 +119,30 @@ impl Read for Subnet {
     }
 }
 
+/// `allow any any 80` is about protocol 80, which nobody speaks; port 80 was meant.
+fn warn_of_a_lone_port(rule: &Rule, node: &Node, key: &str, report: &mut Report) {
+    /// Well-known ports whose numbers are those of protocols long dead.
+    const PORTS: [u8; 7] = [21, 22, 23, 25, 53, 80, 110];
+    if let Some(Protocol::Number(number)) = rule.protocol
+        && PORTS.contains(&number)
+    {
+        let message = format!("`{key}` is about the protocol number {number}, not about a port");
+        report.warning(
+            Some(node.place),
+            message,
+            format!("for the port write tcp {number} or udp {number}"),
+        );
+    }
+}
+
 impl Read for Rule {
     fn read(node: &Node, key: &str, report: &mut Report) -> Option<Self> {
         let text = scalar(node, key, report, "a rule: allow 10.107.0.0/24 any tcp 80")?;
         match rule_text::parse(text) {
-            Ok(rule) => Some(rule),
+            Ok(rule) => {
+                warn_of_a_lone_port(&rule, node, key, report);
+                Some(rule)
+            }
             Err(wrong) => {
                 let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
                 let place = node.verbatim.map_or(node.place, |skip| Place {
