@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::complain;
+use super::reading::{MOST, definitions, read};
 use crate::config::load;
 use crate::config::{
     Claimed, Claims, Conflict, Definition, Place, Places, Problem, Settings, Severity, World,
@@ -178,36 +179,6 @@ impl Findings<'_> {
             .collect();
         json!({ "problems": problems })
     }
-}
-
-/// A little more than a file may have, so that one that has more is refused.
-const MOST: u64 = load::MAX_BYTES as u64 + 1;
-
-/// Reads as much of a file as matters. A pipe or a device is refused: nobody might ever write to it.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let kind = std::fs::metadata(path)?.file_type();
-    if !kind.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is no regular file",
-        ));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The definitions of a directory, in the order of their names.
-fn definitions(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if load::is_definition(&entry.file_name()) && !entry.path().is_dir() {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
 }
 
 fn problem(conflict: &Conflict, text: &[u8]) -> Problem {

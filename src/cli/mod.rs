@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod complain;
+mod reading;
 pub mod schema;
