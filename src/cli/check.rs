@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::complain;
+use super::reading::{MOST, definitions, read};
 use crate::config::load;
 use crate::config::{
     Claimed, Claims, Conflict, Definition, Place, Places, Problem, Settings, Severity, World,
@@ -44,6 +45,16 @@ pub fn run(
     world: &dyn World,
     format: Format,
 ) -> ExitCode {
+    let findings = judge(target, config, places, world);
+    let failed = findings.count(Severity::Error) > 0;
+    match format {
+        Format::Text => anstream::eprint!("{}", findings.text()),
+        Format::Json => anstream::println!("{:#}", findings.json()),
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+fn judge<'a>(target: &Path, config: Option<&Path>, places: &'a Places, world: &'a dyn World) -> Findings<'a> {
     let mut findings = Findings {
         places,
         world,
@@ -59,18 +70,13 @@ pub fn run(
             findings.target(target, &settings);
         }
     }
-    let failed = findings.count(Severity::Error) > 0;
-    match format {
-        Format::Text => anstream::eprint!("{}", findings.text()),
-        Format::Json => anstream::println!("{:#}", findings.json()),
-    }
-    ExitCode::from(u8::from(failed))
+    findings
 }
 
 impl Findings<'_> {
     /// Judges the settings. A file that is not there counts as none, unless it `must_exist`.
     fn settings(&mut self, path: &Path, must_exist: bool) -> Option<Settings> {
-        let text = match std::fs::read(path) {
+        let text = match read(path) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => None,
             Err(error) => {
@@ -89,7 +95,7 @@ impl Findings<'_> {
     fn target(&mut self, target: &Path, settings: &Settings) {
         if target == Path::new("-") {
             let mut text = Vec::new();
-            match io::stdin().lock().read_to_end(&mut text) {
+            match io::stdin().lock().take(MOST).read_to_end(&mut text) {
                 Ok(_) => self.definition(target, &text, settings),
                 Err(error) => self.unreadable(target, &error),
             }
@@ -104,7 +110,7 @@ impl Findings<'_> {
     }
 
     fn file(&mut self, path: &Path, settings: &Settings) {
-        match std::fs::read(path) {
+        match read(path) {
             Ok(text) => self.definition(path, &text, settings),
             Err(error) => self.unreadable(path, &error),
         }
@@ -175,19 +181,6 @@ impl Findings<'_> {
     }
 }
 
-/// The definitions of a directory, in the order of their names.
-fn definitions(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if load::is_definition(&entry.file_name()) && !entry.path().is_dir() {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
 fn problem(conflict: &Conflict, text: &[u8]) -> Problem {
     let (place, help) = match &conflict.claimed {
         Claimed::Name(_) => (None, "rename one of them"),
@@ -214,4 +207,176 @@ fn as_json(problem: &Problem) -> serde_json::Value {
         "message": problem.message,
         "help": problem.help,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{Identities, User};
+
+    /// A host that has everything.
+    struct Host;
+
+    impl World for Host {
+        fn user(&self, name: &str) -> Option<User> {
+            Some(User {
+                name: name.to_owned(),
+                uid: 1,
+                gid: 1,
+                home: "/".into(),
+            })
+        }
+
+        fn group(&self, _: &str) -> Option<u32> {
+            Some(1)
+        }
+
+        fn is_executable(&self, _: &str, _: &str) -> bool {
+            true
+        }
+
+        fn is_directory(&self, _: &Path) -> bool {
+            true
+        }
+
+        fn identities(&self) -> Identities {
+            Identities::Any
+        }
+    }
+
+    /// Places under a directory that holds these files.
+    fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Places) {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::create_dir(at("vassals")).unwrap();
+        for (name, text) in files {
+            fs::write(at(name), text).unwrap();
+        }
+        let places = Places {
+            settings: at("emperor.yaml"),
+            vassals: at("vassals"),
+            run_directory: at("run"),
+            state_directory: at("state"),
+            log_directory: at("log"),
+        };
+        (root, places)
+    }
+
+    /// What `check` says of `target`, paths without the directory.
+    fn found(files: &[(&str, &str)], target: &str, config: Option<&str>) -> (Vec<String>, String) {
+        let (root, places) = with(files);
+        let config = config.map(|config| root.path().join(config));
+        let findings = judge(&root.path().join(target), config.as_deref(), &places, &Host);
+        let prefix = format!("{}/", root.path().display());
+        let problems = findings.files.iter().flat_map(|(problems, _)| problems);
+        let lines = problems
+            .map(|problem| problem.to_string().replace(&prefix, ""))
+            .collect();
+        let text = findings.text();
+        (lines, text.lines().last().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_directory_is_judged_file_by_file_and_across_files() {
+        let (lines, summary) = found(
+            &[
+                (
+                    "vassals/a.yaml",
+                    "command: [/bin/sh]\nnetwork: {address: 10.107.0.2}\n",
+                ),
+                (
+                    "vassals/b.yaml",
+                    "command: [/bin/sh]\nnetwork: {address: 10.107.0.2}\n",
+                ),
+                ("vassals/b.yml", "command: [/bin/sh]\n"),
+                ("vassals/a.yml", "command: [/bin/sh]\n"),
+                ("vassals/c.yaml", "comand: 1\n"),
+                ("vassals/c.yaml~", "nonsense"),
+                ("vassals/.d.yaml", "nonsense"),
+            ],
+            "vassals",
+            None,
+        );
+        assert_eq!(
+            lines,
+            [
+                "vassals/a.yml: error: the name a is already that of vassals/a.yaml; rename one of them",
+                "vassals/b.yaml:2:20: error: the address 10.107.0.2 already belongs to vassals/a.yaml; give one of them \
+             another address, or `auto`",
+                "vassals/c.yaml:1:1: error: there is no `command`; add `command: [/usr/bin/program, argument]`",
+                "vassals/c.yaml:1:1: error: unknown key `comand`; did you mean `command`?",
+            ]
+        );
+        assert_eq!(summary, "5 files, 4 errors, 0 warnings");
+    }
+
+    #[test]
+    fn the_settings_are_judged_first_and_without_them_nothing_else() {
+        let files = [("emperor.yaml", "rooter: 1\n"), ("vassals/a.yaml", "x: 1\n")];
+        for (target, config) in [
+            ("vassals", None),
+            ("emperor.yaml", None),
+            ("emperor.yaml", Some("emperor.yaml")),
+        ] {
+            let (lines, summary) = found(&files, target, config);
+            assert_eq!(
+                lines,
+                ["emperor.yaml:1:1: error: unknown key `rooter`; did you mean `router`?"]
+            );
+            assert_eq!(summary, "1 file, 1 error, 0 warnings");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_an_error() {
+        for (target, config) in [("vassals/a.yaml", None), ("vassals", Some("other.yaml"))] {
+            let (lines, summary) = found(&[], target, config);
+            assert!(lines[0].contains("cannot be read"), "{lines:?}");
+            assert_eq!(summary, "1 file, 1 error, 0 warnings");
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_a_directory_passed_over() {
+        let (root, places) = with(&[]);
+        let target = root.path().join("vassals");
+        fs::create_dir(target.join("a.yaml")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", target.join("b.yaml")).unwrap();
+        std::os::unix::fs::symlink("nowhere", target.join("c.yaml")).unwrap();
+        let findings = judge(&target, None, &places, &Host);
+        assert_eq!(findings.files.len(), 2);
+        assert!(findings.text().contains("cannot be read: it is no regular file"));
+        assert_eq!(findings.count(Severity::Error), 2);
+    }
+
+    #[test]
+    fn good_files_are_good() {
+        let files = [
+            ("my.yaml", "router: {device: up0}\n"),
+            ("vassals/a.yaml", "command: [/bin/sh]\n"),
+        ];
+        assert_eq!(
+            found(&files, "vassals", Some("my.yaml")),
+            (vec![], "2 files, 0 errors, 0 warnings".to_owned())
+        );
+    }
+
+    #[test]
+    fn json_has_every_field() {
+        let (root, places) = with(&[("vassals/a.yaml", "command: x\n")]);
+        let json = judge(&root.path().join("vassals"), None, &places, &Host).json();
+        assert_eq!(
+            json["problems"],
+            json!([{
+                "path": root.path().join("vassals/a.yaml"),
+                "line": 1,
+                "column": 10,
+                "severity": "error",
+                "message": "`command` is one string",
+                "help": "write it as a list: [/bin/sh, -c, \"x\"]",
+            }])
+        );
+    }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use crate::config::problem::printable;
 use crate::config::{Place, Problem, Severity};
 
 /// Shows problems on standard error, in colour where that is a terminal and NO_COLOR is not set.
@@ -41,7 +42,7 @@ fn groups<'a>(problem: &'a Problem, text: Option<&'a str>) -> Vec<Group<'a>> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let path = problem.path.to_string_lossy();
+    let path = printable(&problem.path.to_string_lossy());
     let title = level.primary_title(problem.message.as_str());
     let shown = text
         .zip(problem.place)
@@ -109,6 +110,15 @@ mod tests {
         assert!(shown.contains("2 | bö: xyz\n  |     ^^^"), "{shown}");
         assert!(shown.contains("web.yaml:2:5"), "{shown}");
         assert!(shown.contains("do right"), "{shown}");
+    }
+
+    #[test]
+    fn a_hostile_file_cannot_drive_a_terminal() {
+        let mut hostile = problem(1, 1, 3);
+        hostile.path = "\u{1b}[2J.yaml".into();
+        let shown = report(&[hostile], Some("a\u{1b}[31m: \u{202e}1\r\u{7}\n"), false);
+        let plain = |letter: char| letter == '\n' || !(letter.is_control() || letter == '\u{202e}');
+        assert!(shown.chars().all(plain), "{shown:?}");
     }
 
     #[test]

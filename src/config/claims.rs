@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::definition::{Addresses, Definition, Name};
+use super::problem::printable;
 
 /// Names and fixed addresses, each with the file that claimed it first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holder = self.holder.display();
+        let holder = printable(&self.holder.to_string_lossy());
         match &self.claimed {
             Claimed::Name(name) => write!(f, "the name {name} is already that of {holder}"),
             Claimed::Address(address) => write!(f, "the address {address} already belongs to {holder}"),
@@ -101,4 +102,78 @@ fn fixed(definition: &Definition) -> impl Iterator<Item = IpAddr> + '_ {
         Addresses::Fixed(nets) => nets,
     };
     nets.iter().map(ipnet::IpNet::addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+    use crate::config::places::Places;
+    use crate::config::world::{Host, Identities};
+
+    fn vassal(path: &str, address: &str) -> Definition {
+        let host = Host(Identities::Any);
+        let text = "router: {address: [10.107.0.1/24, 'fd00::1/64']}";
+        let settings = load::settings(Path::new("e.yaml"), Some(text), &Places::of_root(), &host)
+            .value
+            .unwrap();
+        let text = format!("command: [/bin/sh]\nnetwork: {{address: {address}}}\n");
+        load::definition(Path::new(path), text.as_bytes(), &settings, &host)
+            .value
+            .unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_second_to_claim_an_address_is_told_who_has_it() {
+        let mut claims = Claims::new();
+        claims.claim(&vassal("d/a.yaml", "10.107.0.2")).unwrap();
+        let conflicts = claims
+            .claim(&vassal("d/b.yaml", "[10.107.0.2, 'fd00::2']"))
+            .unwrap_err();
+        assert_eq!(
+            conflicts,
+            [Conflict {
+                claimed: Claimed::Address(ip("10.107.0.2")),
+                holder: "d/a.yaml".into(),
+                claimant: "d/b.yaml".into(),
+            }]
+        );
+        assert_eq!(
+            conflicts[0].to_string(),
+            "the address 10.107.0.2 already belongs to d/a.yaml"
+        );
+        assert_eq!(claims.holder_of(ip("fd00::2")), None, "all or nothing");
+    }
+
+    #[test]
+    fn a_name_has_one_file() {
+        let mut claims = Claims::new();
+        claims.claim(&vassal("d/web.yaml", "auto")).unwrap();
+        let conflicts = claims.claim(&vassal("d/web.yml", "auto")).unwrap_err();
+        assert_eq!(
+            conflicts[0].to_string(),
+            "the name web is already that of d/web.yaml"
+        );
+        claims.release(&Name::new("web").unwrap());
+        claims.claim(&vassal("d/web.yml", "auto")).unwrap();
+    }
+
+    #[test]
+    fn an_edit_moves_the_claim_and_a_refused_edit_does_not() {
+        let mut claims = Claims::new();
+        claims.claim(&vassal("a.yaml", "10.107.0.2")).unwrap();
+        claims.claim(&vassal("b.yaml", "10.107.0.3")).unwrap();
+        assert_eq!(
+            claims.claim(&vassal("a.yaml", "10.107.0.3")).unwrap_err().len(),
+            1
+        );
+        assert_eq!(claims.holder_of(ip("10.107.0.2")).map(Name::as_str), Some("a"));
+        claims.claim(&vassal("a.yaml", "10.107.0.4")).unwrap();
+        assert_eq!(claims.holder_of(ip("10.107.0.2")), None);
+        assert_eq!(claims.holder_of(ip("10.107.0.4")).map(Name::as_str), Some("a"));
+    }
 }

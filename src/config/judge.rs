@@ -68,7 +68,7 @@ pub(super) fn vassal(
     let mut capabilities: Vec<_> = written
         .capabilities
         .value()
-        .map(|list| list.0.iter().map(|item| item.value).collect())
+        .map(|list| list.items.iter().map(|item| item.value).collect())
         .unwrap_or_default();
     capabilities.sort_unstable();
     capabilities.dedup();
@@ -118,10 +118,7 @@ fn directory(written: &Vassal, bench: &mut Bench<'_>) -> PathBuf {
     };
     let path = PathBuf::from(&value.0);
     if !path.is_absolute() {
-        let help = format!(
-            "write an absolute path: /srv/{}",
-            value.0.trim_start_matches("./")
-        );
+        let help = "write an absolute path: it begins with `/`";
         bench.error(
             *place,
             format!("`directory` is {}, a relative path", shown(&value.0)),
@@ -178,7 +175,7 @@ fn namespaces(written: &Vassal, bench: &mut Bench<'_>) -> Namespaces {
         ipc: false,
         cgroup: false,
     };
-    for Item { value, place } in &list.0 {
+    for Item { value, place } in &list.items {
         let (flag, name) = match value {
             NamespaceWord::Pid => (&mut all.pid, "pid"),
             NamespaceWord::Mount => (&mut all.mount, "mount"),
@@ -207,7 +204,8 @@ fn hostname(written: &Vassal, namespaces: Namespaces, bench: &mut Bench<'_>) -> 
             "it has 1 to 64 letters, digits, `-` and `.`, and neither begins nor ends with one of these";
         bench.error(*place, format!("`hostname` is {}", shown(&name)), help);
     }
-    if !namespaces.uts && !matches!(written.namespaces, Slot::Bad) {
+    let whole = written.namespaces.value().is_some_and(|list| list.whole);
+    if !namespaces.uts && whole {
         let at = place.or(written.namespaces.place());
         let help = "add uts to `namespaces`, or remove `hostname`";
         bench.error(
@@ -268,14 +266,7 @@ fn log(written: &mirror::Log, bench: &mut Bench<'_>) -> Log {
         let message = "`log.max_size` is smaller than 4KiB";
         bench.error(written.max_size.place(), message, "write 4KiB or more: 10MiB");
     }
-    let keep = written.keep.value().copied().unwrap_or(3);
-    if keep > 1000 {
-        bench.error(
-            written.keep.place(),
-            format!("`log.keep` is {keep}"),
-            "it is 1000 at most",
-        );
-    }
+    let keep = written.keep.value().map_or(3, |keep| keep.0);
     Log {
         to: written.to.value().copied().unwrap_or(LogTarget::File),
         max_size,

@@ -24,14 +24,20 @@ pub(super) fn identity(written: &Vassal, bench: &mut Bench<'_>) -> Option<Identi
     let gid = match written.group.item() {
         Some(item) => group(item, "group", identities, bench)?,
         None => {
-            within(user.gid, identities, written.user.item(), "primary group", bench);
+            within(
+                user.gid,
+                identities,
+                written.user.item(),
+                "the primary group of",
+                bench,
+            );
             user.gid
         }
     };
     let wished = written
         .groups
         .value()
-        .map(|list| list.0.as_slice())
+        .map(|list| list.items.as_slice())
         .unwrap_or_default();
     let mut groups = Vec::new();
     for (index, item) in wished.iter().enumerate() {
@@ -53,7 +59,7 @@ fn own_only(written: &Vassal, bench: &mut Bench<'_>) {
     let groups = written
         .groups
         .value()
-        .map(|list| list.0.iter())
+        .map(|list| list.items.iter())
         .unwrap_or_default();
     let wished = written.user.item().map(|item| ("user", item)).into_iter();
     let wished = wished.chain(written.group.item().map(|item| ("group", item)));
@@ -99,7 +105,7 @@ fn user(written: &Vassal, identities: Identities, bench: &mut Bench<'_>) -> Opti
 }
 
 fn first(written: &Vassal) -> Option<&Item<Text>> {
-    written.groups.value().and_then(|list| list.0.first())
+    written.groups.value().and_then(|list| list.items.first())
 }
 
 /// Whom an unnamed user is: the host's nobody, or its customary number.
@@ -136,10 +142,13 @@ fn within(gid: u32, identities: Identities, item: Option<&Item<Text>>, key: &str
 }
 
 fn outside(item: &Item<Text>, key: &str, id: u32, count: u32, bench: &mut Bench<'_>) {
-    let message = format!(
-        "`{key}` of {} is number {id}, and the emperor has {count} subordinate ids",
-        item.value.0
-    );
+    let key = if key.contains(' ') {
+        key.to_owned()
+    } else {
+        format!("`{key}`:")
+    };
+    let name = &item.value.0;
+    let message = format!("{key} {name} is number {id}, and the emperor has {count} subordinate ids");
     bench.error(
         item.place,
         message,

@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use super::definition::{Addresses, Network};
 use super::judge::{Bench, section};
 use super::kinds::{Address, List, WordOr};
-use super::mirror;
+use super::mirror::{self, Mtu};
 use super::problem::Place;
 use super::rule::{Action, Chain, Rule};
 use super::written::{Item, Slot};
 
-/// Smallest MTU of IPv4 that every host must take whole (RFC 791), and of IPv6 (RFC 8200).
-const LEAST_MTU: (u32, u32) = (576, 1280);
+/// What every link with IPv6 must take whole (RFC 8200).
+const LEAST_IPV6_MTU: u16 = 1280;
 
 /// Judges `network`.
 pub(super) fn network(written: &mirror::Network, bench: &mut Bench<'_>) -> Network {
@@ -47,7 +47,7 @@ pub(super) fn chains(written: &mirror::Firewall) -> (Chain, Chain) {
     let chain = |slot: &Slot<List<Rule>>| Chain {
         rules: slot
             .value()
-            .map(|list| list.0.iter().map(|item| item.value.clone()).collect())
+            .map(|list| list.items.iter().map(|item| item.value.clone()).collect())
             .unwrap_or_default(),
         default,
     };
@@ -55,21 +55,19 @@ pub(super) fn chains(written: &mirror::Firewall) -> (Chain, Chain) {
 }
 
 /// Judges an MTU for a link with these addresses.
-pub(super) fn mtu(item: &Item<u32>, key: &str, nets: &[IpNet], bench: &mut Bench<'_>) -> Option<u16> {
-    let six = nets.iter().any(|net| net.addr().is_ipv6());
-    let least = if six { LEAST_MTU.1 } else { LEAST_MTU.0 };
-    let mtu = u16::try_from(item.value).ok().filter(|_| item.value >= least);
-    if mtu.is_none() {
-        let why = if six { " with IPv6" } else { "" };
-        let help = format!("it is {least} to 65535{why}");
-        bench.error(item.place, format!("`{key}` is {}", item.value), help);
+pub(super) fn mtu(item: &Item<Mtu>, key: &str, nets: &[IpNet], bench: &mut Bench<'_>) -> Option<u16> {
+    let mtu = u16::try_from(item.value.0).ok()?;
+    if mtu < LEAST_IPV6_MTU && nets.iter().any(|net| net.addr().is_ipv6()) {
+        let help = format!("a link with IPv6 needs {LEAST_IPV6_MTU} at least");
+        bench.error(item.place, format!("`{key}` is {mtu}"), help);
+        return None;
     }
-    mtu
+    Some(mtu)
 }
 
 fn addresses(written: &mirror::Network, bench: &mut Bench<'_>) -> Addresses {
     let items = match written.address.value() {
-        Some(WordOr::These(items)) => items,
+        Some(WordOr::These(list)) => &list.items,
         Some(WordOr::Word(_)) | None => return Addresses::Auto,
     };
     let mut nets: Vec<IpNet> = Vec::new();
@@ -111,7 +109,11 @@ fn address(item: &Item<Address>, bench: &mut Bench<'_>) -> Option<IpNet> {
         .any(|router| router.addr() == value.address)
     {
         let message = format!("`{key}`: {} is the gateway's own address", value.address);
-        bench.error(*place, message, "choose another, or write auto");
+        bench.error(
+            *place,
+            message,
+            "choose another, or remove the key to get a free one",
+        );
         return None;
     }
     let length = value.length.unwrap_or(subnet.prefix_len());
@@ -158,10 +160,15 @@ fn usable(
     } else {
         return Some(());
     };
-    let help = match (net.hosts().next(), net.hosts().nth(1)) {
-        (Some(_), Some(second)) => format!("choose a host address of it, such as {second}, or write auto"),
-        _ => String::new(),
-    };
+    let routers = &bench.router.addresses;
+    let free = |host: &IpAddr| *host != net.network() && routers.iter().all(|router| router.addr() != *host);
+    let example = net
+        .hosts()
+        .take(4)
+        .find(free)
+        .map(|host| format!(", such as {host}"))
+        .unwrap_or_default();
+    let help = format!("choose a host address of it{example}, or remove the key for the default");
     bench.error(place, message, help);
     None
 }
@@ -174,10 +181,15 @@ fn gateways(written: &mirror::Network, nets: &[IpNet], bench: &mut Bench<'_>) ->
             ..
         }) => return Vec::new(),
         Slot::Given(Item {
-            value: WordOr::These(items),
+            value: WordOr::These(list),
             ..
-        }) => items,
+        }) => &list.items,
         Slot::Absent => return default_gateways(written, nets, bench),
+    };
+    let is_whole = match written.address.value() {
+        Some(WordOr::These(list)) => list.whole && list.items.len() == nets.len(),
+        Some(WordOr::Word(_)) => true,
+        None => false,
     };
     let mut all: Vec<IpAddr> = Vec::new();
     for Item { value, place } in items {
@@ -189,8 +201,8 @@ fn gateways(written: &mirror::Network, nets: &[IpNet], bench: &mut Bench<'_>) ->
         }
         all.push(*value);
         let Some(own) = nets.iter().find(|net| same_family(net.addr(), *value)) else {
-            // Without good addresses there is nothing to compare with.
-            if !matches!(written.address, Slot::Bad) && !nets.is_empty() {
+            // If an address was refused, it may have been of that family.
+            if written.address.is_absent() || is_whole {
                 let message = format!("`{key}`: the vassal has no address of the family of {value}");
                 bench.error(*place, message, "remove it, or add an address");
             }

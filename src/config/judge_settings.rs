@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::judge::{self, Bench, section};
 use super::judge_network::{chains, mtu};
-use super::kinds::{Text, WordOr};
+use super::kinds::{Subnet, Text, WordOr, WordOrOne};
 use super::mirror::{self, Emperor, Vassal};
 use super::places::Places;
 use super::report::Report;
@@ -56,7 +56,7 @@ fn vassals(
         return vec![places.vassals.clone()];
     };
     let mut all: Vec<PathBuf> = Vec::new();
-    for Item { value, place } in &list.0 {
+    for Item { value, place } in &list.0.items {
         let path = home.join(&value.0);
         if all.contains(&path) {
             report.error(
@@ -75,7 +75,7 @@ fn vassals(
 
 fn router(written: &mirror::Router, world: &dyn World, report: &mut Report) -> RouterSettings {
     let addresses = match written.address.value() {
-        Some(list) => router_addresses(&list.0, report),
+        Some(list) => router_addresses(&list.0.items, report),
         None => Vec::new(),
     };
     let addresses = if addresses.is_empty() {
@@ -84,8 +84,8 @@ fn router(written: &mirror::Router, world: &dyn World, report: &mut Report) -> R
         addresses
     };
     let workers = match written.workers.value() {
-        Some(WordOr::These(numbers)) => workers(numbers, report),
-        Some(WordOr::Word(_)) | None => None,
+        Some(WordOrOne::This(number)) => u16::try_from(number.0).ok(),
+        Some(WordOrOne::Word(_)) | None => None,
     };
     let mut router = RouterSettings {
         device: written
@@ -119,26 +119,7 @@ fn default_addresses() -> Vec<IpNet> {
         .collect()
 }
 
-fn workers(numbers: &[Item<u32>], report: &mut Report) -> Option<u16> {
-    let [Item { value, place }] = numbers else {
-        let place = numbers.first().and_then(|item| item.place);
-        report.error(place, "`router.workers` is a list", "write one number, or auto");
-        return None;
-    };
-    let number = u16::try_from(*value)
-        .ok()
-        .filter(|number| (1..=64).contains(number));
-    if number.is_none() {
-        report.error(
-            *place,
-            format!("`router.workers` is {value}"),
-            "it is 1 to 64, or auto",
-        );
-    }
-    number
-}
-
-fn router_addresses(list: &[Item<super::kinds::Subnet>], report: &mut Report) -> Vec<IpNet> {
+fn router_addresses(list: &[Item<Subnet>], report: &mut Report) -> Vec<IpNet> {
     let mut all: Vec<IpNet> = Vec::new();
     for Item { value, place } in list {
         let net = value.0;
@@ -197,7 +178,7 @@ fn router_address(net: IpNet) -> Result<(), (String, String)> {
 
 fn nat(written: &mirror::Nat, router: &RouterSettings, report: &mut Report) -> NatSettings {
     let interfaces = match written.interfaces.value() {
-        Some(WordOr::These(items)) => items.as_slice(),
+        Some(WordOr::These(list)) => list.items.as_slice(),
         Some(WordOr::Word(_)) | None => &[],
     };
     for Item { value, place } in interfaces {

@@ -17,7 +17,8 @@ use super::world::World;
 use super::written::{Item, Read, Slot};
 use super::yaml::{self, Node};
 
-pub use super::yaml::MAX_BYTES;
+/// Most bytes that a file may have.
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub fn is_definition(file_name: &OsStr) -> bool {
 pub fn place_of_address(text: &[u8], address: IpAddr) -> Option<Place> {
     let written = vassal(text, &mut Report::new(Path::new("")))?;
     let items = match written.network.value()?.address.value()? {
-        WordOr::These(items) => items,
+        WordOr::These(list) => &list.items,
         WordOr::Word(_) => return None,
     };
     items.iter().find(|item| item.value.address == address)?.place
@@ -146,7 +147,7 @@ fn tree(text: &[u8], report: &mut Report) -> Option<Option<Node>> {
     if text.len() > MAX_BYTES {
         report.error(
             None,
-            format!("has {} bytes; a file may have {MAX_BYTES}", text.len()),
+            format!("is larger than a file may be, {MAX_BYTES} bytes"),
             "",
         );
         return None;
@@ -175,7 +176,7 @@ fn tree(text: &[u8], report: &mut Report) -> Option<Option<Node>> {
     match yaml::read(text) {
         Ok(node) => Some(node),
         Err(error) => {
-            report.error(error.place, error.message, "");
+            report.error(error.place, error.message, error.help);
             None
         }
     }
@@ -197,4 +198,198 @@ fn name_of(path: &Path, report: &mut Report) -> Option<Name> {
         );
     }
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::definition::RestartPolicy;
+    use crate::config::rule::Action;
+    use crate::config::world::{Host, Identities};
+
+    const ROOT: Host = Host(Identities::Any);
+
+    fn settings_from(text: &str) -> Settings {
+        let judged = settings(
+            Path::new("/etc/emperor.yaml"),
+            Some(text),
+            &Places::of_root(),
+            &ROOT,
+        );
+        judged.value.unwrap_or_else(|| panic!("{:?}", judged.problems))
+    }
+
+    fn judged(name: &str, text: &str, settings: &Settings) -> Judged<Definition> {
+        definition(Path::new(name), text.as_bytes(), settings, &ROOT)
+    }
+
+    fn good(text: &str, settings: &Settings) -> Definition {
+        let judged = judged("web.yaml", text, settings);
+        judged.value.unwrap_or_else(|| panic!("{:?}", judged.problems))
+    }
+
+    #[test]
+    fn a_vassals_own_keys_win_over_the_defaults_key_by_key() {
+        let settings = settings_from(
+            "defaults:\n  env: {A: 1, B: 2}\n  network: {mtu: 1400, firewall: {out: [deny], default: deny}}\n  \
+             restart: {policy: never, delay: 2s}\n  log: {keep: 9}\n",
+        );
+        let web = good(
+            "command: [/bin/sh]\nenv: {B: 3}\nnetwork: {device: web0, firewall: {out: []}}\nrestart: {delay: 3s}\n",
+            &settings,
+        );
+        assert_eq!(
+            web.env.into_iter().collect::<Vec<_>>(),
+            [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "3".to_owned())]
+        );
+        assert_eq!((web.network.mtu, web.network.device.as_str()), (1400, "web0"));
+        assert_eq!(web.network.firewall_out.rules, []);
+        assert_eq!(web.network.firewall_out.default, Action::Deny);
+        assert_eq!(web.network.firewall_in.default, Action::Deny);
+        assert_eq!(
+            (web.restart.policy, web.restart.delay),
+            (RestartPolicy::Never, Duration::from_secs(3))
+        );
+        assert_eq!(web.log.keep, 9);
+    }
+
+    #[test]
+    fn the_command_may_come_from_the_defaults_but_an_empty_file_is_none() {
+        let settings = settings_from("defaults: {command: [/bin/sh]}\n");
+        assert_eq!(good("stop: {timeout: 1s}\n", &settings).command, ["/bin/sh"]);
+        assert!(judged("web.yaml", "# soon\n", &settings).value.is_none());
+    }
+
+    #[test]
+    fn what_is_odd_in_the_defaults_is_told_once() {
+        let text = "defaults: {command: [/bin/missing]}\n";
+        let host = &ROOT;
+        let first = settings(
+            Path::new("/etc/emperor.yaml"),
+            Some(text),
+            &Places::of_root(),
+            host,
+        );
+        assert_eq!(first.problems.len(), 1);
+        let second = judged("web.yaml", "stop: {timeout: 1s}\n", &first.value.unwrap());
+        assert_eq!(second.problems, []);
+    }
+
+    #[test]
+    fn a_default_that_does_not_fit_the_vassal_names_the_defaults() {
+        let settings = settings_from("defaults: {hostname: web}\n");
+        let judged = judged("web.yaml", "command: [/bin/sh]\nnamespaces: [pid]\n", &settings);
+        assert_eq!(judged.problems.len(), 1, "{:?}", judged.problems);
+        assert_eq!(judged.problems[0].place.map(|place| place.line), Some(2));
+    }
+
+    #[test]
+    fn the_place_of_the_defaults_does_not_change_the_settings() {
+        let above = settings_from("\n\n\ndefaults: {env: {A: 1}, network: {gateway: [10.107.0.1]}}\n");
+        let below = settings_from("defaults:\n  network: {gateway: [10.107.0.1]}\n  env: {A: 1}\n");
+        assert_eq!(above, below);
+        assert_ne!(
+            above,
+            settings_from("defaults: {env: {A: 2}, network: {gateway: [10.107.0.1]}}\n")
+        );
+    }
+
+    #[test]
+    fn without_a_file_every_key_has_its_default() {
+        let none = settings(Path::new("/etc/emperor.yaml"), None, &Places::of_root(), &ROOT);
+        assert_eq!(none.problems, []);
+        assert_eq!(none.value, Some(settings_from("")));
+    }
+
+    #[test]
+    fn an_emperor_that_is_not_root_leaves_the_user_alone() {
+        for identities in [
+            Identities::OwnOnly,
+            Identities::Mapped {
+                uids: 65536,
+                gids: 65536,
+            },
+        ] {
+            let judged = definition(
+                Path::new("web.yaml"),
+                b"command: [/bin/sh]",
+                &settings_from(""),
+                &Host(identities),
+            );
+            assert_eq!(judged.value.map(|web| web.identity), Some(None));
+        }
+    }
+
+    #[test]
+    fn only_good_stems_name_vassals() {
+        let settings = settings_from("");
+        let text = "command: [/bin/sh]";
+        for (file, name) in [
+            ("web.yaml", "web"),
+            ("a/b/web-1.x.yml", "web-1.x"),
+            ("-", "stdin"),
+        ] {
+            let name = Name::new(name);
+            assert_eq!(
+                judged(file, text, &settings).value.map(|web| web.name),
+                name,
+                "{file}"
+            );
+        }
+        for file in [
+            "-x.yaml",
+            "a b.yaml",
+            "ä.yaml",
+            ".yaml",
+            &format!("{}.yaml", "x".repeat(64)),
+        ] {
+            assert!(judged(file, text, &settings).value.is_none(), "{file}");
+        }
+    }
+
+    #[test]
+    fn only_yaml_files_that_nobody_hides_are_definitions() {
+        for name in ["web.yaml", "web.yml", "web.v2.yaml"] {
+            assert!(is_definition(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "",
+            ".yaml",
+            ".web.yaml",
+            "web.yaml~",
+            "web.yaml.bak",
+            ".web.yaml.swp",
+            "#web.yaml#",
+            "web.json",
+            "web",
+            "web.YAML",
+            "~web.yaml",
+        ] {
+            assert!(!is_definition(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_one_problem() {
+        let text = " ".repeat(MAX_BYTES + 1);
+        let judged = judged("web.yaml", &text, &settings_from(""));
+        assert_eq!(judged.problems.len(), 1, "{:?}", judged.problems);
+    }
+
+    #[test]
+    fn an_address_is_found_in_its_file() {
+        let text = b"command: [/bin/sh]\nnetwork: {address: [10.107.0.9/24]}\n";
+        let place = place_of_address(text, [10, 107, 0, 9].into());
+        assert_eq!(
+            place,
+            Some(Place {
+                line: 2,
+                column: 21,
+                length: 13
+            })
+        );
+        assert_eq!(place_of_address(text, [10, 107, 0, 8].into()), None);
+    }
 }

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use super::definition::{Capability, LogTarget, RestartPolicy};
 use super::kinds::{
-    Address, Any, Argv, Auto, ChainDefault, Device, Env, List, NamespaceWord, Nothing, OneOrMore, Signal,
-    Size, Subnet, Text, WordOr,
+    Address, Any, Argv, Auto, Between, ChainDefault, Device, Env, List, NamespaceWord, Nothing, OneOrMore,
+    Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
 use super::settings::Offload;
 use super::written::mirror;
+
+/// An MTU in bytes; 576 is what every IPv4 host must take whole (RFC 791).
+pub(super) type Mtu = Between<576, 65535>;
 
 mirror! {
     /// A vassal's file.
@@ -60,7 +63,7 @@ mirror! {
         /// router's addresses.
         gateway: WordOr<Nothing, IpAddr>,
         /// MTU of its interface in bytes: 576 (1280 with IPv6) to 65535. Default: the router's.
-        mtu: u32,
+        mtu: Mtu,
         /// Its chains, beside those of the settings.
         firewall: Firewall,
     }
@@ -108,14 +111,15 @@ mirror! {
         /// A file of this size is rotated. Default: 10MiB.
         max_size: Size,
         /// How many rotated files are kept. Default: 3.
-        keep: u32,
+        keep: Between<0, 1000>,
     }
 }
 
 mirror! {
     /// The emperor's own file.
     Emperor {
-        /// Directories that hold the vassals' files. Default: the directory vassals beside this file's place.
+        /// Directories that hold the vassals' files. Default: /etc/mini-emperor/vassals, if
+        /// the emperor is root.
         vassals: OneOrMore<Text>,
         /// The router.
         router: Router,
@@ -142,9 +146,9 @@ mirror! {
         /// Gateway address and subnet: one, or a list of one IPv4 and one IPv6. Default: 10.107.0.1/24.
         address: OneOrMore<Subnet>,
         /// MTU in bytes of the uplink, and default for every vassal. Default: 1500.
-        mtu: u32,
+        mtu: Mtu,
         /// Number of router threads, 1 to 64; auto = one per core. Default: auto.
-        workers: WordOr<Auto, u32>,
+        workers: WordOrOne<Auto, Between<1, 64>>,
         /// Whether frames cross whole. Default: auto.
         offload: Offload,
         /// Vassals cannot reach each other. Default: false.

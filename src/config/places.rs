@@ -16,3 +16,17 @@ pub struct Places {
     /// Default of [`log_directory`](super::Settings::log_directory).
     pub log_directory: PathBuf,
 }
+
+#[cfg(test)]
+impl Places {
+    /// Those of root.
+    pub(super) fn of_root() -> Self {
+        Self {
+            settings: "/etc/mini-emperor/emperor.yaml".into(),
+            vassals: "/etc/mini-emperor/vassals".into(),
+            run_directory: "/run/mini-emperor".into(),
+            state_directory: "/var/lib/mini-emperor".into(),
+            log_directory: "/var/log/mini-emperor".into(),
+        }
+    }
+}

@@ -60,17 +60,53 @@ impl fmt::Display for Severity {
     }
 }
 
+/// `text` without its control characters, which could forge a line of a log or drive a terminal: names and
+/// texts come from whoever may write definitions.
+pub fn printable(text: &str) -> String {
+    let escape = |letter: char| match letter {
+        _ if letter.is_control() => letter.escape_default().collect(),
+        // Right-to-left overrides and their kin reorder what is read.
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            letter.escape_unicode().collect()
+        }
+        _ => letter.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
 /// One line: `path:line:column: error: message; help`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.path.display())?;
+        write!(f, "{}:", printable(&self.path.to_string_lossy()))?;
         if let Some(place) = self.place {
             write!(f, "{}:{}:", place.line, place.column)?;
         }
-        write!(f, " {}: {}", self.severity, self.message)?;
+        write!(f, " {}: {}", self.severity, printable(&self.message))?;
         match &self.help {
-            Some(help) => write!(f, "; {help}"),
+            Some(help) => write!(f, "; {}", printable(help)),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_cannot_forge_a_line_or_drive_a_terminal() {
+        let problem = Problem {
+            severity: Severity::Error,
+            path: PathBuf::from("a\nb\u{1b}[2J.yaml"),
+            place: Some(Place {
+                line: 1,
+                column: 2,
+                length: 3,
+            }),
+            message: "unknown key `x\ny\u{202e}`".to_owned(),
+            help: Some("\r".to_owned()),
+        };
+        let line = "a\\nb\\u{1b}[2J.yaml:1:2: error: unknown key `x\\ny\\u{202e}`; \\r";
+        assert_eq!(problem.to_string(), line);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::problem::{Place, Problem, Severity};
+use super::problem::{Place, Problem, Severity, printable};
 
 /// The problems of one file, in the order in which they are found.
 #[derive(Debug)]
@@ -41,7 +41,8 @@ impl Report {
     }
 
     fn add(&mut self, severity: Severity, place: Option<Place>, message: String, help: String) {
-        let help = (!help.is_empty()).then_some(help);
+        let message = printable(&message);
+        let help = (!help.is_empty()).then(|| printable(&help));
         self.problems.push(Problem {
             severity,
             path: self.path.clone(),
@@ -49,6 +50,18 @@ impl Report {
             message,
             help,
         });
+    }
+
+    /// How many problems there are.
+    pub(super) fn len(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Adds to the help of the last problem.
+    pub(super) fn wish_also(&mut self, wish: &str) {
+        if let Some(Problem { help: Some(help), .. }) = self.problems.last_mut() {
+            help.push_str(wish);
+        }
     }
 
     /// Whether the file can be used.

@@ -86,3 +86,103 @@ impl fmt::Display for Action {
         })
     }
 }
+
+/// The rule in its own grammar; reading it again gives the same rule.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.action)?;
+        if self.source != Endpoint::Any || self.destination != Endpoint::Any {
+            write!(f, " {}", self.source)?;
+        }
+        if self.destination != Endpoint::Any {
+            write!(f, " {}", self.destination)?;
+        }
+        if let Some(protocol) = self.protocol {
+            write!(f, " {protocol}")?;
+        }
+        match &self.ports {
+            Some(ports) if ports.start() == ports.end() => write!(f, " {}", ports.start()),
+            Some(ports) => write!(f, " {}-{}", ports.start(), ports.end()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            // Without its length an unspecified address would mean "any".
+            Self::Net(net) if net.prefix_len() == net.max_prefix_len() && !net.addr().is_unspecified() => {
+                write!(f, "{}", net.addr())
+            }
+            Self::Net(net) => write!(f, "{net}"),
+            Self::Vassal(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Udp => f.write_str("udp"),
+            Self::Icmp => f.write_str("icmp"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::rule_text::parse;
+
+    fn endpoint_of(four: bool) -> BoxedStrategy<Endpoint> {
+        let nets = if four {
+            (any::<[u8; 4]>(), 0..=32_u8)
+                .prop_map(|(bytes, length)| (IpAddr::from(bytes), length))
+                .boxed()
+        } else {
+            (any::<[u8; 16]>(), 0..=128_u8)
+                .prop_map(|(bytes, length)| (IpAddr::from(bytes), length))
+                .boxed()
+        };
+        prop_oneof![
+            Just(Endpoint::Any),
+            nets.prop_map(|(address, length)| Endpoint::Net(IpNet::new(address, length).unwrap().trunc())),
+            "[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}".prop_map(|name| Endpoint::Vassal(Name::new(&name).unwrap())),
+        ]
+        .boxed()
+    }
+
+    prop_compose! {
+        fn any_rule()(four in any::<bool>())(
+            action in prop_oneof![Just(Action::Allow), Just(Action::Deny), Just(Action::Reject)],
+            source in endpoint_of(four),
+            destination in endpoint_of(four),
+            protocol in prop_oneof![
+                Just(None), Just(Some(Protocol::Tcp)), Just(Some(Protocol::Udp)), Just(Some(Protocol::Icmp)),
+                any::<u8>().prop_filter("has a name", |number| ![6, 17].contains(number))
+                    .prop_map(|number| Some(Protocol::Number(number))),
+            ],
+            ports in proptest::option::of((1..=u16::MAX, 1..=u16::MAX)),
+        ) -> Rule {
+            let has_ports = matches!(protocol, Some(Protocol::Tcp | Protocol::Udp));
+            let ports = ports.filter(|_| has_ports).map(|(a, b)| a.min(b)..=a.max(b));
+            Rule { action, source, destination, protocol, ports }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_rule_survives_being_written_and_read(rule in any_rule()) {
+            let text = rule.to_string();
+            prop_assert_eq!(parse(&text), Ok(rule), "{}", text);
+        }
+    }
+}

@@ -3,7 +3,6 @@
 //! uWSGI's text means the same here, with one difference: what it does not understand it lets pass, and this
 //! grammar refuses it, with the place of the wrong word.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -213,11 +212,13 @@ fn protocol(word: Word<'_>) -> Result<Protocol, RuleError> {
             )),
         },
         text => {
-            let help = suggest(text, ["tcp", "udp", "icmp"]);
-            Err(word.wrong(
-                format!("`{text}` is no protocol"),
-                format!("{help}, or a number from 0 to 255"),
-            ))
+            let near = suggest(text, ["tcp", "udp", "icmp"]);
+            let help = if near.starts_with("did") {
+                near
+            } else {
+                format!("{near}, or a number from 0 to 255")
+            };
+            Err(word.wrong(format!("`{text}` is no protocol"), help))
         }
     }
 }
@@ -250,48 +251,119 @@ fn ports(word: Word<'_>, protocol: Option<Protocol>) -> Result<RangeInclusive<u1
     }
 }
 
-/// The rule in its own grammar; reading it again gives the same rule.
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.action)?;
-        if self.source != Endpoint::Any || self.destination != Endpoint::Any {
-            write!(f, " {}", self.source)?;
-        }
-        if self.destination != Endpoint::Any {
-            write!(f, " {}", self.destination)?;
-        }
-        if let Some(protocol) = self.protocol {
-            write!(f, " {protocol}")?;
-        }
-        match &self.ports {
-            Some(ports) if ports.start() == ports.end() => write!(f, " {}", ports.start()),
-            Some(ports) => write!(f, " {}-{}", ports.start(), ports.end()),
-            None => Ok(()),
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn net(text: &str) -> Endpoint {
+        Endpoint::Net(text.parse().unwrap())
+    }
+
+    fn rule(text: &str) -> Rule {
+        parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+    }
+
+    #[test]
+    fn the_documented_uwsgi_rules_mean_the_same() {
+        let allow = rule("allow 192.168.0.0/24 0.0.0.0");
+        assert_eq!(
+            (allow.source, allow.destination),
+            (net("192.168.0.0/24"), Endpoint::Any)
+        );
+        let one = rule("allow 192.168.0.0/24 192.168.0.1");
+        assert_eq!(one.destination, net("192.168.0.1/32"));
+        let masked = rule("deny 192.168.0.5/24 10.9.9.9/8");
+        assert_eq!(
+            (masked.source, masked.destination),
+            (net("192.168.0.0/24"), net("10.0.0.0/8"))
+        );
+        let all = rule("deny");
+        assert_eq!(
+            (all.action, all.source, all.destination),
+            (Action::Deny, Endpoint::Any, Endpoint::Any)
+        );
+        assert_eq!((all.protocol, all.ports), (None, None));
+    }
+
+    #[test]
+    fn any_run_of_blanks_parts_words() {
+        assert_eq!(
+            rule("  deny \t 10.0.0.1   any  tcp\t80 "),
+            rule("deny 10.0.0.1 any tcp 80")
+        );
+    }
+
+    #[test]
+    fn one_address_is_the_source() {
+        let one = rule("reject 10.0.0.1");
+        assert_eq!((one.source, one.destination), (net("10.0.0.1/32"), Endpoint::Any));
+        let with_protocol = rule("reject 10.0.0.1 udp 53");
+        assert_eq!(
+            (with_protocol.source, with_protocol.ports),
+            (net("10.0.0.1/32"), Some(53..=53))
+        );
+        assert_eq!(rule("allow tcp 80").protocol, Some(Protocol::Tcp));
+    }
+
+    #[test]
+    fn unspecified_is_any_but_a_prefix_is_what_it_says() {
+        assert_eq!(rule("deny 0.0.0.0").source, Endpoint::Any);
+        assert_eq!(rule("deny ::").source, Endpoint::Any);
+        assert_eq!(rule("deny 0.0.0.0/0").source, net("0.0.0.0/0"));
+        assert_eq!(rule("deny 10.0.0.0/0").source, net("0.0.0.0/0"));
+        assert_eq!(rule("deny ::/0").source, net("::/0"));
+        assert_eq!(rule("deny 0.0.0.0/32").source, net("0.0.0.0/32"));
+    }
+
+    #[test]
+    fn protocol_numbers_and_names_are_one() {
+        assert_eq!(rule("deny any any 6 80"), rule("deny any any tcp 80"));
+        assert_eq!(rule("deny any any 17"), rule("deny any any udp"));
+        assert_eq!(rule("deny any any 47").protocol, Some(Protocol::Number(47)));
+        assert_eq!(rule("deny any any 255").protocol, Some(Protocol::Number(255)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_at_its_word() {
+        for (text, at, length) in [
+            ("", 0, 1),
+            ("   ", 0, 1),
+            ("Deny", 0, 4),
+            ("drop any", 0, 4),
+            ("allow 10.0.0.0/33", 6, 11),
+            ("allow 10.0.0.0/-1", 6, 11),
+            ("allow 10.0.0.0/+8", 6, 11),
+            ("allow ::/129", 6, 6),
+            ("allow 10.0.0", 6, 6),
+            ("allow any @", 10, 1),
+            ("allow any any any", 14, 3),
+            ("allow any any 256", 14, 3),
+            ("allow any any tcp 0", 18, 1),
+            ("allow any any tcp 65536", 18, 5),
+            ("allow any any tcp 9-8", 18, 3),
+            ("allow any any tcp 8-", 18, 2),
+            ("allow any any tcp +8", 18, 2),
+            ("allow any any tcp 1-2-3", 18, 5),
+            ("allow any any tcp 80 443", 21, 3),
+            ("allow any any icmp 8", 19, 1),
+            ("allow any any 47 8", 17, 1),
+            ("allow ä ö", 6, 1),
+            ("allow 10.0.0.1 fd00::1", 15, 7),
+            ("allow fd00::/8 10.0.0.1", 15, 8),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert_eq!((error.at, error.length), (at, length), "{text}: {error:?}");
         }
     }
-}
 
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("any"),
-            // Without its length an unspecified address would mean "any".
-            Self::Net(net) if net.prefix_len() == net.max_prefix_len() && !net.addr().is_unspecified() => {
-                write!(f, "{}", net.addr())
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_within_itself(text in "(allow|deny|reject|any|tcp|[0-9./:@ -]|\\PC){0,12}") {
+            if let Err(error) = parse(&text) {
+                prop_assert!(error.at <= text.chars().count());
             }
-            Self::Net(net) => write!(f, "{net}"),
-            Self::Vassal(name) => write!(f, "@{name}"),
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp => f.write_str("tcp"),
-            Self::Udp => f.write_str("udp"),
-            Self::Icmp => f.write_str("icmp"),
-            Self::Number(number) => write!(f, "{number}"),
         }
     }
 }

@@ -45,3 +45,38 @@ pub enum Identities {
     /// A user namespace that maps nobody but the user who started the emperor.
     OwnOnly,
 }
+
+/// A host for the tests of this room.
+#[cfg(test)]
+pub(super) struct Host(pub(super) Identities);
+
+#[cfg(test)]
+impl World for Host {
+    fn user(&self, wanted: &str) -> Option<User> {
+        let (name, id) = [("root", 0), ("www-data", 33), ("nobody", 65534)]
+            .into_iter()
+            .find(|(name, id): &(&str, u32)| *name == wanted || id.to_string() == wanted)?;
+        Some(User {
+            name: name.to_owned(),
+            uid: id,
+            gid: id,
+            home: PathBuf::from("/"),
+        })
+    }
+
+    fn group(&self, wanted: &str) -> Option<u32> {
+        self.user(wanted).map(|user| user.gid)
+    }
+
+    fn is_executable(&self, program: &str, _: &str) -> bool {
+        program == "/bin/sh"
+    }
+
+    fn is_directory(&self, _: &Path) -> bool {
+        true
+    }
+
+    fn identities(&self) -> Identities {
+        self.0
+    }
+}

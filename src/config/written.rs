@@ -99,18 +99,32 @@ pub(super) fn forget<T: Read>(slot: &mut Slot<T>) {
 
 /// Says that `key` holds the wrong kind of thing.
 pub(super) fn wrong_kind(node: &Node, key: &str, report: &mut Report, wish: &str) {
+    let what = if key.is_empty() {
+        "the file".to_owned()
+    } else {
+        format!("`{key}`")
+    };
     let message = match &node.value {
-        Value::Null => format!("`{key}` has no value"),
-        Value::List(_) => format!("`{key}` is a list"),
-        Value::Map(_) => format!("`{key}` is a map"),
-        Value::Flag(_, text) | Value::Number(text) | Value::Text(text) => {
-            format!("`{key}` is {}", shown(text))
+        Value::Null => format!("{what} has no value"),
+        Value::Flag(..) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+            format!("{what} is {}", shown_node(node))
         }
     };
     report.error(Some(node.place), message, format!("it takes {wish}"));
 }
 
-/// A value in a message: quoted, and never longer than a line.
+/// A value in a message: what kind of thing it is, or the scalar itself.
+pub(super) fn shown_node(node: &Node) -> String {
+    match &node.value {
+        Value::Null => "nothing".to_owned(),
+        Value::List(_) => "a list".to_owned(),
+        Value::Map(_) => "a map".to_owned(),
+        Value::Flag(_, text) | Value::Number(text) => text.clone(),
+        Value::Text(text) => shown(text),
+    }
+}
+
+/// A text in a message: quoted, and never longer than a line.
 pub(super) fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(60).collect();
     if short.len() < text.len() {

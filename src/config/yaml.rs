@@ -11,8 +11,6 @@ use serde_yaml::{DuplicateKeyPolicy, Location, NonFiniteFloatPolicy, RenderOptio
 
 use super::problem::Place;
 
-/// Most bytes that a file may have.
-pub const MAX_BYTES: usize = 1 << 20;
 /// Most values that a file may have, aliases expanded.
 const MAX_NODES: usize = 10_000;
 /// Deepest nesting of lists and maps.
@@ -54,7 +52,17 @@ pub(super) struct SyntaxError {
     pub(super) place: Option<Place>,
     /// What the parser has against it.
     pub(super) message: String,
+    /// What would be right; may be empty.
+    pub(super) help: &'static str,
 }
+
+/// How the crate's words for a reached limit begin.
+const LIMITS: [&str; 4] = [
+    "budget breached",
+    "alias replay",
+    "recursion limit",
+    "alias expansion",
+];
 
 /// Reads the one document of `text`; `None` if it holds nothing but blanks and comments.
 pub(super) fn read(text: &str) -> Result<Option<Node>, SyntaxError> {
@@ -63,6 +71,7 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, SyntaxError> {
             max_nodes: MAX_NODES,
             max_events: 4 * MAX_NODES,
             max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
             max_documents: 2,
             max_aliases: 100,
             max_anchors: 100,
@@ -107,26 +116,33 @@ fn refusal(error: &serde_yaml::Error) -> SyntaxError {
     let mut options = RenderOptions::new(&formatter);
     options.snippets = SnippetMode::Off;
     let message = error.render_with_options(options);
-    let message = ["budget breached", "alias replay", "recursion limit"]
-        .iter()
-        .any(|limit| message.starts_with(limit))
-        .then(|| {
-            format!("holds more than a file may: at most {MAX_NODES} values, nested at most {MAX_DEPTH} deep")
-        })
-        .or_else(|| {
-            message
-                .starts_with("multiple YAML")
-                .then(|| "holds a second document".to_owned())
-        })
-        .unwrap_or_else(|| {
-            // The place is told by itself.
-            let end = message.find(" at line ").unwrap_or(message.len());
-            format!("is not YAML: {}", &message[..end])
-        });
-    SyntaxError { place, message }
+    // The place is told by itself.
+    let message = &message[..message.find(" at line ").unwrap_or(message.len())];
+    let (message, help) = if LIMITS.iter().any(|limit| message.starts_with(limit)) {
+        let limits = format!("at most {MAX_NODES} values, nested at most {MAX_DEPTH} deep");
+        (format!("holds more than a file may: {limits}"), "")
+    } else if message.starts_with("multiple YAML") {
+        (
+            "holds a second document".to_owned(),
+            "one file is one document; remove the `---`",
+        )
+    } else if message.contains("tabs") {
+        (
+            "is indented with a tab".to_owned(),
+            "YAML is indented with blanks",
+        )
+    } else if message.starts_with("unsupported tag") {
+        (
+            format!("has an {message}"),
+            "remove it, or put the value in quotes",
+        )
+    } else {
+        (format!("is not YAML: {message}"), "")
+    };
+    SyntaxError { place, message, help }
 }
 
-/// A number of lines or characters; a file of [`MAX_BYTES`] never has more than fit.
+/// A number of lines or characters; a file of the greatest size never has more than fit.
 fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
@@ -289,6 +305,7 @@ fn verbatim(written: &str, text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load::MAX_BYTES;
 
     fn show(node: &Node) -> String {
         let at = format!("@{}:{}+{}", node.place.line, node.place.column, node.place.length);
@@ -309,59 +326,70 @@ mod tests {
     }
 
     #[test]
-    fn probe() {
-        for text in [
-            "a: 1\nb: [x, \"y z\", 0x10, 1.50, true, yes, ~, '', 0755]\na: {c: d}\n",
-            "a: &x [1,2]\nb: *x\n",
-            "a: |\n  hello\n  you\nb: hé llo # c\nc: ü\n",
-            "x",
-            "",
-            "# c\n",
-            "a: !foo b",
-            "a: !!str 10",
-            "a: b: c",
-            "a:\n\t- b",
-            "a: [1",
-            "\u{feff}a: 1",
-            "a: 1\n---\nb: 2\n",
-            "? [a, b]\n: c\n",
-            "a: {}\nb:\n",
-            "<<: {a: 1}\nb: 2\n",
-            "a: \"x\n",
-            "---\n",
-            "a: .inf\nb: .nan",
-            "a: 99999999999999999999999999999999999999999999",
-            "%FOO\n---\na: 1",
-            "a: *q",
-            "1: 2\n1: 3",
-            "a: x\n b: y",
-            "a: 1\u{0}",
-            "a: 2001-01-01",
-            "a: +5",
-            "a: -5",
-            "a: 1e400",
-            "a: 0o17",
-            "a: 0b11",
-            "a: 1_000",
-            "a: 10:30",
-            "a: !!int x",
-            "a: !!binary aGk=",
-            "a: @b",
-            "a: `b",
-            "a: %b",
-            "a: - b",
-        ] {
-            match read(text) {
-                Ok(Some(node)) => eprintln!("{text:?}\n   {}", show(&node)),
-                Ok(None) => eprintln!("{text:?}\n   NONE"),
-                Err(error) => eprintln!("{text:?}\n   {error:?}"),
-            }
+    fn scalars_keep_their_letters_and_places() {
+        let text = "a: [x, \"y z\", 0x10, 1.50, true, yes, ~, '', 0755]\n\u{fc}: \u{e9} h # c\n";
+        let node = read(text).unwrap().unwrap();
+        assert_eq!(
+            show(&node),
+            "{\"a\"@1:1+1/Some(0)=[\"x\"@1:5+1/Some(0) \"y z\"@1:8+5/Some(1) #0x10@1:15+4 #1.50@1:21+4 \
+             true<true>@1:27+4 \"yes\"@1:33+3/Some(0) null@1:38+1 \"\"@1:41+2/Some(0) #0755@1:45+4]@1:4+1 \
+             \"\u{fc}\"@2:1+1/Some(0)=\"\u{e9} h\"@2:4+3/Some(0)}@1:1+1"
+        );
+    }
+
+    #[test]
+    fn repeated_keys_are_kept_and_aliases_stand_where_they_are_used() {
+        let node = read("a: &x [1]\na: *x\n").unwrap().unwrap();
+        assert_eq!(
+            show(&node),
+            "{\"a\"@1:1+1/Some(0)=[#1@1:8+1]@1:7+1 \"a\"@2:1+1/Some(0)=[#1@2:4+2]@2:4+1}@1:1+1"
+        );
+    }
+
+    #[test]
+    fn a_text_of_blanks_and_comments_is_nothing() {
+        for text in ["", "\n \n", "# c\n", "---\n", "\u{feff}"] {
+            assert!(read(text).unwrap().is_none(), "{text:?}");
         }
-        let t = std::time::Instant::now();
-        for text in ["[".repeat(100_000), "a: ".repeat(100_000), format!("a: {}", "x".repeat(1<<20)), "{a: ".repeat(1000), "- ".repeat(100000), "a\n".repeat(500000), "a: b\n".repeat(200000), "&a ".repeat(300000), "\"".repeat(1<<20), "? ".repeat(500000), "!".repeat(1<<20), format!("[{}]","a,".repeat(500000)),
-          "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]".to_owned(), "#".repeat(1<<20), " ".repeat(1<<20), "#\n".repeat(1<<19)] {
-            let r = read(&text);
-            eprintln!("{} {:?} {:?}", &text[..20.min(text.len())], t.elapsed(), r.map(|_|()));
+        assert!(read("~").unwrap().is_some());
+    }
+
+    #[test]
+    fn hostile_texts_end_in_one_refusal() {
+        let nines = |name: char| format!("[{}]", vec![format!("*{name}"); 9].join(","));
+        let laughs = format!(
+            "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b {}\nc: &c {}\nd: &d {}\ne: {}",
+            nines('a'),
+            nines('b'),
+            nines('c'),
+            nines('d')
+        );
+        for text in [
+            "[".repeat(100_000),
+            "{a: ".repeat(1_000),
+            "- ".repeat(100_000),
+            "? ".repeat(100_000),
+            "&a ".repeat(100_000),
+            "!".repeat(MAX_BYTES),
+            "\"".repeat(MAX_BYTES),
+            "a: ".repeat(100_000),
+            "a: b\n".repeat(100_000),
+            format!("[{}]", "a,".repeat(100_000)),
+            laughs,
+        ] {
+            let begin: String = text.chars().take(20).collect();
+            assert!(read(&text).is_err(), "{begin}");
+        }
+    }
+
+    #[test]
+    fn long_lines_are_no_trouble() {
+        for text in [
+            format!("a: {}", "x".repeat(MAX_BYTES - 3)),
+            "#".repeat(MAX_BYTES),
+            " ".repeat(MAX_BYTES),
+        ] {
+            assert!(read(&text).is_ok());
         }
     }
 }

@@ -1,0 +1,13 @@
+//! The kinds of values that keys take: each knows how to read itself off a node, and its schema.
+
+mod command;
+mod lists;
+mod network;
+mod scalars;
+mod words;
+
+pub(super) use command::{Argv, Env};
+pub(super) use lists::{List, OneOrMore, WordOr, WordOrOne};
+pub(super) use network::{Address, Device, Subnet};
+pub(super) use scalars::{Between, Signal, Size, Text};
+pub(super) use words::{Any, Auto, ChainDefault, NamespaceWord, Nothing};
