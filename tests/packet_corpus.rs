@@ -3,6 +3,8 @@
 //! The files under `corpus/packets` seed fuzzers as well. `UPDATE_CORPUS=1 cargo test --test packet_corpus` writes
 //! them from the descriptions below.
 
+#![allow(clippy::too_many_lines, reason = "lists")]
+
 mod packets;
 mod world;
 

@@ -1,5 +1,7 @@
 //! What holds for every packet, every chain and every set of addresses.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod packets;
 mod world;
 
@@ -310,48 +312,36 @@ fn action() -> impl Strategy<Value = Action> {
     select(vec![Action::Allow, Action::Deny, Action::Reject])
 }
 
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let nets = "10.107.0.2/32 10.107.0.0/24 10.0.0.0/8 0.0.0.0/0 10.107.0.3/31 192.0.2.0/24 \
+                fd00:107::2/128 fd00:107::/64 fd00::/8 ::/0 fd00:107::3/127 2001:db8::/32";
+    let nets: Vec<IpNet> = nets.split_whitespace().map(|net| net.parse().unwrap()).collect();
+    prop_oneof![
+        2 => Just(Endpoint::Any),
+        4 => select(nets).prop_map(Endpoint::Net),
+        2 => select(vec!["a", "b", "nobody"]).prop_map(|who| Endpoint::Vassal(name(who))),
+    ]
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
-    let endpoint = || {
-        let nets = [
-            "10.107.0.2/32",
-            "10.107.0.0/24",
-            "10.0.0.0/8",
-            "0.0.0.0/0",
-            "10.107.0.3/31",
-            "fd00:107::2/128",
-            "fd00:107::/64",
-            "fd00::/8",
-            "::/0",
-            "fd00:107::3/127",
-            "2001:db8::/32",
-            "192.0.2.0/24",
-        ];
-        prop_oneof![
-            2 => Just(Endpoint::Any),
-            4 => select(nets.to_vec()).prop_map(|net| Endpoint::Net(net.parse().unwrap())),
-            2 => select(vec!["a", "b", "nobody"]).prop_map(|who| Endpoint::Vassal(name(who))),
-        ]
-    };
-    let protocols = vec![
-        None,
-        None,
-        Some(Protocol::Tcp),
-        Some(Protocol::Udp),
-        Some(Protocol::Icmp),
-        Some(Protocol::Number(6)),
-        Some(Protocol::Number(58)),
-        Some(Protocol::Number(1)),
-        Some(Protocol::Number(0)),
+    let numbers = [6, 58, 1, 0].map(Protocol::Number);
+    let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp]
+        .into_iter()
+        .chain(numbers);
+    let protocols: Vec<_> = protocols.map(Some).chain([None, None]).collect();
+    let ports = [
+        (80, 80),
+        (0, 65_535),
+        (53, 80),
+        (81, 443),
+        (65_535, 65_535),
+        (81, 80),
     ];
-    let ports = vec![
-        None,
-        None,
-        Some(80..=80),
-        Some(0..=65_535),
-        Some(53..=80),
-        Some(81..=443),
-        Some(65_535..=65_535),
-    ];
+    let ports: Vec<_> = ports
+        .map(|(first, last)| Some(first..=last))
+        .into_iter()
+        .chain([None, None])
+        .collect();
     (action(), endpoint(), endpoint(), select(protocols), select(ports)).prop_map(
         |(action, source, destination, protocol, ports)| Rule {
             action,

@@ -1,6 +1,11 @@
 //! Frames for tests, written out byte by byte from the RFCs and without the code under test.
 
-#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test code; each test takes what it needs"
+)]
 
 use std::net::IpAddr;
 

@@ -1,6 +1,11 @@
 //! A router with named ports for tests: one packet in, a verdict and every change of every counter out.
 
-#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test code; each test takes what it needs"
+)]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
