@@ -127,13 +127,13 @@ impl Router {
 #[inline]
 fn judge<'t>(tables: &'t Tables, sender: &'t Port, bytes: &mut [u8]) -> Result<&'t Port, End<'t>> {
     let mut frame = Frame::parse(bytes).map_err(|_| sender.ends(Reason::Malformed))?;
-    let packet = *frame.packet();
-    is_for_one_host(tables, sender, &packet)?;
-    is_not_spoofed(tables, sender, &packet)?;
-    may_leave(tables, sender, &packet)?;
-    let receiver = find(tables, sender, &packet)?;
-    may_enter(tables, sender, receiver, &packet)?;
-    fits(receiver, &packet)?;
+    let packet = frame.packet();
+    is_for_one_host(tables, sender, packet)?;
+    is_not_spoofed(tables, sender, packet)?;
+    may_leave(tables, sender, packet)?;
+    let receiver = find(tables, sender, packet)?;
+    may_enter(tables, sender, receiver, packet)?;
+    fits(receiver, packet)?;
     if sender.is_vassal() && receiver.is_vassal() {
         hops(sender, &mut frame)?;
     }
