@@ -1,2 +1,5 @@
 //! argv in, exit code out.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    mini_emperor::cli::main()
+}

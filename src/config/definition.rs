@@ -13,6 +13,9 @@ use ipnet::IpNet;
 
 use super::rule::Chain;
 
+/// Where a program without `/` is looked up if the vassal's `env` has no `PATH`; the init stage sets it.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The name of a vassal: the stem of its file's name.
 ///
 /// 1 to 63 bytes of ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or digit, so that it

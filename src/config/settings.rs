@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::mirror::Vassal;
 use super::rule::Chain;
 
 /// The emperor's settings; every key has a default.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub firewall_out: Chain,
     /// Chains that every vassal's packets pass before its own.
     pub firewall_in: Chain,
+    /// What a vassal's file says where it says nothing.
+    pub defaults: Defaults,
     /// Where the lock, state and pipes of the running emperor live; removed on exit.
     pub run_directory: PathBuf,
     /// What must outlive the emperor: which name had which address.
@@ -26,6 +29,15 @@ pub struct Settings {
     /// Where vassals' log files go.
     pub log_directory: PathBuf,
 }
+
+/// Vassal keys of the settings: what a vassal's file says where it says nothing.
+///
+/// Opaque: only [`definition`](super::load::definition) reads them. Two are equal if they say the same,
+/// wherever in the file they stand.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Defaults(pub(super) Vassal);
+
+impl Eq for Defaults {}
 
 /// Settings of the router.
 #[derive(Debug, Clone, PartialEq, Eq)]

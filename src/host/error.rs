@@ -4,6 +4,8 @@ use std::fmt;
 
 use nix::errno::Errno;
 
+use super::init::{Report, Step};
+
 /// The kernel refused something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostError {
@@ -35,6 +37,15 @@ impl HostError {
     }
 }
 
+impl HostError {
+    /// The same, saying whose network it was.
+    #[must_use]
+    pub fn within(mut self, vassal: &str) -> Self {
+        self.on = format!("{} of {vassal}", self.on);
+        self
+    }
+}
+
 impl std::error::Error for HostError {}
 
 impl fmt::Display for HostError {
@@ -61,17 +72,34 @@ pub enum Doing {
     Clone,
     OpenTunDevice,
     CreateTun,
+    AttachTun,
     SetOffload,
     EnterNamespace,
+    IdentifyNamespace,
     OpenNetlink,
     FindLink,
     LinkUp,
+    SetMtu,
+    SilenceIpv6,
     AddAddress,
     AddRoute,
     SetForwarding,
     InstallNat,
     RemoveNat,
     WatchNat,
+    Open,
+    OpenGate,
+    OpenLog,
+    Confine,
+    StartWorker,
+    ListenForSignals,
+    Lock,
+    MakeDirectory,
+    ReadState,
+    WriteState,
+    EnterUserNamespace,
+    MapIds,
+    SeparateTree,
 }
 
 impl fmt::Display for Doing {
@@ -80,17 +108,34 @@ impl fmt::Display for Doing {
             Self::Clone => "creating the namespaces of",
             Self::OpenTunDevice => "opening",
             Self::CreateTun => "creating the tun",
+            Self::AttachTun => "attaching to the tun",
             Self::SetOffload => "setting the offloads of",
             Self::EnterNamespace => "entering the network namespace of",
+            Self::IdentifyNamespace => "identifying the network namespace of",
             Self::OpenNetlink => "opening a netlink socket for",
             Self::FindLink => "finding the link",
             Self::LinkUp => "setting up the link",
+            Self::SetMtu => "setting the MTU",
+            Self::SilenceIpv6 => "switching off automatic IPv6 addresses on",
             Self::AddAddress => "adding the address",
             Self::AddRoute => "adding the route",
             Self::SetForwarding => "switching on forwarding in",
             Self::InstallNat => "installing the nftables table",
             Self::RemoveNat => "removing the nftables table",
             Self::WatchNat => "watching the nftables table",
+            Self::Open => "opening",
+            Self::OpenGate => "opening the gate of",
+            Self::OpenLog => "opening the log of",
+            Self::Confine => "confining",
+            Self::StartWorker => "starting a thread of",
+            Self::ListenForSignals => "listening for signals to",
+            Self::Lock => "locking",
+            Self::MakeDirectory => "making the directory",
+            Self::ReadState => "reading",
+            Self::WriteState => "writing",
+            Self::EnterUserNamespace => "making a user namespace for",
+            Self::MapIds => "writing",
+            Self::SeparateTree => "making a cgroup for",
         })
     }
 }
@@ -107,12 +152,87 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::CreateTun, Errno::EBUSY | Errno::EINVAL) => {
             Some("another program holds an interface of that name; choose another device name")
         }
+        (Doing::CreateTun, Errno::EPERM) => Some("run as root, or inside a user and network namespace"),
+        (Doing::AttachTun, Errno::EBUSY) => {
+            Some("another program is attached to it; is another emperor running?")
+        }
+        (Doing::AddAddress, Errno::EACCES | Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP) => {
+            Some("IPv6 is switched off here (net.ipv6.conf.*.disable_ipv6 or the kernel's ipv6.disable)")
+        }
+        (Doing::AddRoute, Errno::ENETUNREACH | Errno::EHOSTUNREACH) => {
+            Some("the gateway must lie in the subnet of one of the link's addresses")
+        }
         (Doing::SetOffload, Errno::EINVAL) => {
             Some("this kernel lacks an offload; set router.offload to auto")
         }
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")
         }
+        (Doing::InstallNat | Doing::WatchNat, Errno::ENOENT) => Some(
+            "this kernel lacks the modules nft_chain_nat or nft_masq; load them or set nat.masquerade to false",
+        ),
+        (Doing::SetForwarding, Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
+            Some("switch it on outside this container, or set nat.ip_forward to false")
+        }
+        (Doing::Lock, Errno::EAGAIN) => {
+            Some("another emperor runs there; give this one its own run_directory")
+        }
+        (Doing::EnterUserNamespace, Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS) => Some(
+            "run as root, or allow unprivileged user namespaces (user.max_user_namespaces, and on some systems kernel.apparmor_restrict_unprivileged_userns=0 or kernel.unprivileged_userns_clone=1)",
+        ),
+        (Doing::MapIds, Errno::EPERM | Errno::EACCES) => Some(
+            "run as root, or let this program create user namespaces (on Ubuntu: an AppArmor profile with `userns,`)",
+        ),
+        (Doing::ReadState, Errno::EINVAL) => Some("it is damaged; remove it, and addresses are given anew"),
+        (Doing::SeparateTree, _) => Some(
+            "without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces",
+        ),
         _ => None,
     }
+}
+
+/// What the init stage could not do, as a sentence.
+pub fn step_sentence(report: &Report) -> String {
+    let errno = Errno::from_raw(report.errno);
+    let doing = match report.step {
+        Step::Session => "starting a session",
+        Step::DetachMounts => "separating the mounts from the host's",
+        Step::MountProc => "mounting its own /proc",
+        Step::MountSys => "mounting its own /sys",
+        Step::Hostname => "setting the host name",
+        Step::Capabilities => "dropping capabilities",
+        Step::Identity => "becoming",
+        Step::NoNewPrivileges => "setting no_new_privs",
+        Step::ParentDeath => "tying it to the emperor's life",
+        Step::Directory => "changing to the directory",
+        Step::Signals => "resetting signals",
+        Step::Descriptors => "closing descriptors",
+        Step::Exec => "executing",
+    };
+    let advice = match (report.step, errno) {
+        (Step::MountProc | Step::MountSys, Errno::EPERM) => {
+            "; where parts of it are hidden (in most containers) it cannot be mounted anew: take pid and mount from its namespaces"
+        }
+        (Step::Identity, Errno::EINVAL) => "; that id is not mapped in this user namespace",
+        (Step::Identity, Errno::EPERM) => {
+            "; without root, users need subordinate ids (/etc/subuid, /etc/subgid)"
+        }
+        (Step::Directory | Step::Exec, Errno::EACCES) => {
+            "; its user may not go there: look at the directories above it"
+        }
+        (Step::Exec, Errno::ENOENT) => {
+            "; there is no such program, or the interpreter that its first line names is missing"
+        }
+        (Step::Exec, Errno::ENOEXEC) => {
+            "; it is neither a program of this machine nor a script with a #! line"
+        }
+        (Step::Directory, Errno::ENOENT) => "; make it, or change `directory`",
+        _ => "",
+    };
+    let on = if report.on.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", report.on)
+    };
+    format!("{doing}{on}: {} ({errno:?}){advice}", errno.desc())
 }

@@ -1,0 +1,133 @@
+//! `mini-emperor run [DIR]`: the emperor itself, in the foreground.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Settings, Severity, load};
+use crate::host::daemon::Daemon;
+use crate::host::facts::Facts;
+use crate::host::logs::Screen;
+use crate::host::rootless::{self, Station};
+
+use super::complain;
+
+/// What `run` was asked for.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Directory of definitions, instead of those of the settings
+    directory: Option<PathBuf>,
+    /// The settings [default: /etc/mini-emperor/emperor.yaml if it exists]
+    #[arg(long, value_name = "FILE", env = "MINI_EMPEROR_CONFIG")]
+    config: Option<PathBuf>,
+    /// How log lines look on standard error
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// More to read: debug messages
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Less to read: warnings and errors only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Runs until a signal ends it.
+pub fn run(wish: &Run) -> ExitCode {
+    let json = wish.log_format == LogFormat::Json;
+    let places = rootless::places(nix::unistd::Uid::effective().is_root());
+    // Before the first thread starts: unshare(CLONE_NEWUSER) wants a process of one.
+    let station = match rootless::enter() {
+        Ok(station) => station,
+        Err(error) => return complain::fatal(&error.to_string()),
+    };
+    let facts = Facts {
+        identities: station.identities(),
+    };
+    let (path, text) = match find_settings(wish.config.as_deref(), &places.settings) {
+        Ok(found) => found,
+        Err(why) => return complain::fatal(&why),
+    };
+    let judged = load::settings(&path, text.as_deref(), &places, &facts);
+    complain::show(&judged.problems, text.as_deref());
+    let Some(mut settings) = judged.value else {
+        return ExitCode::FAILURE;
+    };
+    debug_assert!(
+        judged
+            .problems
+            .iter()
+            .all(|problem| problem.severity != Severity::Error)
+    );
+    if let Some(directory) = &wish.directory {
+        match directory.canonicalize() {
+            Ok(directory) if directory.is_dir() => settings.vassals = vec![directory],
+            Ok(_) => return complain::fatal(&format!("{} is not a directory", directory.display())),
+            Err(error) => return complain::fatal(&format!("{}: {error}", directory.display())),
+        }
+    }
+    let screen = Screen::detect(json);
+    start_log(wish, screen);
+    if let Station::Own { .. } = station {
+        tracing::info!(
+            "not root: running in a user namespace of its own; vassals reach each other and the gateway, not the outside"
+        );
+    }
+    reign(settings, station, screen)
+}
+
+/// The settings file and its text; a default one that does not exist is no text.
+fn find_settings(given: Option<&Path>, default: &Path) -> Result<(PathBuf, Option<String>), String> {
+    let path = given.unwrap_or(default);
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((path.to_owned(), Some(text))),
+        Err(error) if given.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            Ok((path.to_owned(), None))
+        }
+        Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
+    }
+}
+
+fn reign(settings: Settings, station: Station, screen: Screen) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain::fatal(&format!("starting the event loop: {error}")),
+    };
+    let ended = runtime.block_on(async { Daemon::start(settings, station, screen).await?.reign().await });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(wish: &Run, screen: Screen) {
+    let level = match (wish.verbose, wish.quiet) {
+        (true, _) => "debug",
+        (_, true) => "warn,vassal=info",
+        _ => "info",
+    };
+    // The netlink crates say at debug what we say better.
+    let filter = EnvFilter::new(format!("{level},netlink_proto=warn,rtnetlink=warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if screen.json {
+        builder.json().flatten_event(true).init();
+    } else {
+        builder
+            .with_ansi(screen.colour && std::io::stderr().is_terminal())
+            .with_target(false)
+            .init();
+    }
+}

@@ -1,0 +1,284 @@
+//! From what a vassal's file says to what it means: defaults, checks, numbers for names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::definition::{
+    DEFAULT_PATH, Definition, Log, LogTarget, Name, Namespaces, Restart, RestartPolicy, Stop,
+};
+use super::judge_identity;
+use super::judge_network;
+use super::kinds::NamespaceWord;
+use super::mirror::{self, Vassal};
+use super::problem::Place;
+use super::report::Report;
+use super::settings::RouterSettings;
+use super::world::World;
+use super::written::{Item, Slot, shown};
+
+/// What a judgement needs beside the file.
+pub(super) struct Bench<'a> {
+    pub(super) report: &'a mut Report,
+    pub(super) router: &'a RouterSettings,
+    pub(super) world: &'a dyn World,
+}
+
+impl Bench<'_> {
+    /// Something is wrong with a value; one without a place comes from the defaults.
+    pub(super) fn error(
+        &mut self,
+        place: Option<Place>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let mut message = message.into();
+        if place.is_none() {
+            message.push_str(" (from the defaults of the settings)");
+        }
+        self.report.error(place, message, help);
+    }
+
+    /// Something is odd with a value. One from the defaults has been reported with the settings.
+    pub(super) fn warning(
+        &mut self,
+        place: Option<Place>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        if place.is_some() {
+            self.report.warning(place, message, help);
+        }
+    }
+}
+
+/// Judges a vassal's file, merged with the defaults. `None` without a name or a command; the caller has
+/// reported why.
+pub(super) fn vassal(
+    written: &Vassal,
+    name: Option<Name>,
+    path: &Path,
+    bench: &mut Bench<'_>,
+) -> Option<Definition> {
+    let env = environment(written);
+    let directory = directory(written, bench);
+    program(written, &env, bench);
+    let namespaces = namespaces(written, bench);
+    let hostname = hostname(written, namespaces, bench);
+    let mut capabilities: Vec<_> = written
+        .capabilities
+        .value()
+        .map(|list| list.0.iter().map(|item| item.value).collect())
+        .unwrap_or_default();
+    capabilities.sort_unstable();
+    capabilities.dedup();
+    let identity = judge_identity::identity(written, bench);
+    let network = judge_network::network(&section(&written.network), bench);
+    let restart = restart(&section(&written.restart), bench);
+    let stop = stop(&section(&written.stop));
+    let log = log(&section(&written.log), bench);
+    let argv = written.command.value()?;
+    Some(Definition {
+        name: name?,
+        path: path.to_owned(),
+        command: argv.0.iter().map(|item| item.value.0.clone()).collect(),
+        env,
+        directory,
+        hostname,
+        identity,
+        capabilities,
+        no_new_privileges: written.no_new_privileges.value().copied().unwrap_or(true),
+        namespaces,
+        network,
+        restart,
+        stop,
+        log,
+    })
+}
+
+/// The keys of a map, or none of them if the map is not there.
+pub(super) fn section<T: Clone + Default>(slot: &Slot<T>) -> T {
+    slot.value().cloned().unwrap_or_default()
+}
+
+fn environment(written: &Vassal) -> BTreeMap<String, String> {
+    let env = written.env.value();
+    env.map(|env| {
+        env.0
+            .iter()
+            .map(|(name, item)| (name.clone(), item.value.0.clone()))
+            .collect()
+    })
+    .unwrap_or_default()
+}
+
+fn directory(written: &Vassal, bench: &mut Bench<'_>) -> PathBuf {
+    let Some(Item { value, place }) = written.directory.item() else {
+        return PathBuf::from("/");
+    };
+    let path = PathBuf::from(&value.0);
+    if !path.is_absolute() {
+        let help = format!(
+            "write an absolute path: /srv/{}",
+            value.0.trim_start_matches("./")
+        );
+        bench.error(
+            *place,
+            format!("`directory` is {}, a relative path", shown(&value.0)),
+            help,
+        );
+    } else if !bench.world.is_directory(&path) {
+        let help = "the vassal cannot start before it exists";
+        bench.warning(*place, format!("`directory`: {} is no directory", value.0), help);
+    }
+    path
+}
+
+fn program(written: &Vassal, env: &BTreeMap<String, String>, bench: &mut Bench<'_>) {
+    let Some(Item {
+        value: program,
+        place,
+    }) = written.command.value().and_then(|argv| argv.0.first())
+    else {
+        return;
+    };
+    let program = program.0.as_str();
+    let search = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+    if program.contains('/') && !program.starts_with('/') {
+        let help = "write its absolute path, or its bare name to have it looked up in PATH";
+        bench.error(
+            *place,
+            format!("`command[0]` is {}, a relative path", shown(program)),
+            help,
+        );
+    } else if !bench.world.is_executable(program, search) {
+        let message = if program.starts_with('/') {
+            format!("`command[0]`: {program} is no executable file")
+        } else {
+            format!("`command[0]`: no executable {program} in {search}")
+        };
+        bench.warning(*place, message, "the vassal cannot start before it exists");
+    }
+}
+
+fn namespaces(written: &Vassal, bench: &mut Bench<'_>) -> Namespaces {
+    let Some(list) = written.namespaces.value() else {
+        return Namespaces {
+            pid: true,
+            mount: true,
+            uts: true,
+            ipc: true,
+            cgroup: false,
+        };
+    };
+    let mut all = Namespaces {
+        pid: false,
+        mount: false,
+        uts: false,
+        ipc: false,
+        cgroup: false,
+    };
+    for Item { value, place } in &list.0 {
+        let (flag, name) = match value {
+            NamespaceWord::Pid => (&mut all.pid, "pid"),
+            NamespaceWord::Mount => (&mut all.mount, "mount"),
+            NamespaceWord::Uts => (&mut all.uts, "uts"),
+            NamespaceWord::Ipc => (&mut all.ipc, "ipc"),
+            NamespaceWord::Cgroup => (&mut all.cgroup, "cgroup"),
+        };
+        if std::mem::replace(flag, true) {
+            bench.error(
+                *place,
+                format!("`namespaces` names {name} twice"),
+                "once is enough",
+            );
+        }
+    }
+    all
+}
+
+fn hostname(written: &Vassal, namespaces: Namespaces, bench: &mut Bench<'_>) -> Option<String> {
+    let Item { value, place } = written.hostname.item()?;
+    let name = value.0.clone();
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    let ends = name.starts_with(['-', '.']) || name.ends_with(['-', '.']);
+    if name.len() > 64 || ends || !name.bytes().all(good) {
+        let help =
+            "it has 1 to 64 letters, digits, `-` and `.`, and neither begins nor ends with one of these";
+        bench.error(*place, format!("`hostname` is {}", shown(&name)), help);
+    }
+    if !namespaces.uts && !matches!(written.namespaces, Slot::Bad) {
+        let at = place.or(written.namespaces.place());
+        let help = "add uts to `namespaces`, or remove `hostname`";
+        bench.error(
+            at,
+            "`hostname` needs the uts namespace, which `namespaces` leaves out",
+            help,
+        );
+    }
+    Some(name)
+}
+
+fn restart(written: &mirror::Restart, bench: &mut Bench<'_>) -> Restart {
+    let shortest = Duration::from_millis(100);
+    let given = (written.delay.value().copied(), written.max_delay.value().copied());
+    // The one that is given moves the default of the other.
+    let (delay, max_delay) = match given {
+        (Some(delay), Some(max_delay)) => (delay, max_delay),
+        (Some(delay), None) => (delay, delay.max(Duration::from_secs(180))),
+        (None, Some(max_delay)) => (max_delay.min(Duration::from_secs(1)), max_delay),
+        (None, None) => (Duration::from_secs(1), Duration::from_secs(180)),
+    };
+    for (key, slot) in [("delay", &written.delay), ("max_delay", &written.max_delay)] {
+        if let Some(Item { value, place }) = slot.item()
+            && *value < shortest
+        {
+            let help = "100ms is the shortest: a vassal that dies at once must not eat a core";
+            bench.error(*place, format!("`restart.{key}` is too short"), help);
+        }
+    }
+    if max_delay < delay {
+        let place = written.max_delay.place().or(written.delay.place());
+        let help = "the delay grows from `delay` to `max_delay`";
+        bench.error(place, "`restart.max_delay` is shorter than `restart.delay`", help);
+    }
+    Restart {
+        policy: written.policy.value().copied().unwrap_or(RestartPolicy::Always),
+        delay,
+        max_delay,
+    }
+}
+
+fn stop(written: &mirror::Stop) -> Stop {
+    /// `SIGTERM`
+    const TERM: i32 = 15;
+    Stop {
+        signal: written.signal.value().map_or(TERM, |signal| signal.0),
+        timeout: written
+            .timeout
+            .value()
+            .copied()
+            .unwrap_or(Duration::from_secs(30)),
+    }
+}
+
+fn log(written: &mirror::Log, bench: &mut Bench<'_>) -> Log {
+    let max_size = written.max_size.value().map_or(10 << 20, |size| size.0);
+    if max_size < 4096 {
+        let message = "`log.max_size` is smaller than 4KiB";
+        bench.error(written.max_size.place(), message, "write 4KiB or more: 10MiB");
+    }
+    let keep = written.keep.value().copied().unwrap_or(3);
+    if keep > 1000 {
+        bench.error(
+            written.keep.place(),
+            format!("`log.keep` is {keep}"),
+            "it is 1000 at most",
+        );
+    }
+    Log {
+        to: written.to.value().copied().unwrap_or(LogTarget::File),
+        max_size,
+        keep,
+    }
+}

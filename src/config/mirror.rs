@@ -1,0 +1,165 @@
+//! What an operator may write: every key of both files, in the order of the documentation.
+//!
+//! The sentences here are the descriptions of the published schema.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::definition::{Capability, LogTarget, RestartPolicy};
+use super::kinds::{
+    Address, Any, Argv, Auto, ChainDefault, Device, Env, List, NamespaceWord, Nothing, OneOrMore, Signal,
+    Size, Subnet, Text, WordOr,
+};
+use super::rule::Rule;
+use super::settings::Offload;
+use super::written::mirror;
+
+mirror! {
+    /// A vassal's file.
+    Vassal {
+        /// The program and its arguments, as a list; no shell reads it. Required.
+        command: Argv,
+        /// Variables of the environment. Those of the defaults that are not named here are added.
+        env: Env,
+        /// Working directory, absolute. Default: /.
+        directory: Text,
+        /// Host name inside the vassal; needs the uts namespace. Default: the host's own.
+        hostname: Text,
+        /// Whom the command runs as, by name or number. Default: nobody, if the emperor is root.
+        user: Text,
+        /// Its group, by name or number. Default: the user's primary group.
+        group: Text,
+        /// Supplementary groups, by name or number. Default: none.
+        groups: List<Text>,
+        /// Capabilities that the command keeps, by name (NET_BIND_SERVICE) or number. Default: none.
+        capabilities: List<Capability>,
+        /// No program that the command starts gains privileges (set-user-ID). Default: true.
+        no_new_privileges: bool,
+        /// Namespaces beside the network namespace, which every vassal has. Default: [pid, mount, uts, ipc].
+        namespaces: List<NamespaceWord>,
+        /// Its place in the network.
+        network: Network,
+        /// When it is started again after it ended.
+        restart: Restart,
+        /// How it is asked to end.
+        stop: Stop,
+        /// Where its output goes.
+        log: Log,
+    }
+}
+
+mirror! {
+    /// A vassal's place in the network.
+    Network {
+        /// Its address: auto, an address, or a list of one IPv4 and one IPv6 address. Without a prefix length
+        /// the router's is taken. Default: auto.
+        address: WordOr<Auto, Address>,
+        /// Name of its interface. Default: tun0.
+        device: Device,
+        /// Next hop of its default route: an address, a list of one of each family, or none. Default: the
+        /// router's addresses.
+        gateway: WordOr<Nothing, IpAddr>,
+        /// MTU of its interface in bytes: 576 (1280 with IPv6) to 65535. Default: the router's.
+        mtu: u32,
+        /// Its chains, beside those of the settings.
+        firewall: Firewall,
+    }
+}
+
+mirror! {
+    /// Two chains of rules; the first rule that matches a packet decides.
+    Firewall {
+        /// Rules for packets that leave a vassal: ACTION [SRC [DST]] [PROTO [PORTS]]. Default: none.
+        out: List<Rule>,
+        /// Rules for packets that enter a vassal. Default: none.
+        r#in: List<Rule>,
+        /// What happens to a packet that no rule matches, in both chains. Default: allow.
+        default: ChainDefault,
+    }
+}
+
+mirror! {
+    /// When a vassal is started again.
+    Restart {
+        /// After every end, after a failure, or never. Default: always.
+        policy: RestartPolicy,
+        /// The first delay; it doubles with each death in a row. Default: 1s.
+        delay: Duration,
+        /// The delay never grows beyond this. Default: 3m.
+        max_delay: Duration,
+    }
+}
+
+mirror! {
+    /// How a vassal is asked to end.
+    Stop {
+        /// The signal, by name or number. Default: TERM.
+        signal: Signal,
+        /// After this all of it is killed. Default: 30s.
+        timeout: Duration,
+    }
+}
+
+mirror! {
+    /// Where a vassal's output goes.
+    Log {
+        /// A file in the log directory, the emperor's own standard error, or nowhere. Default: file.
+        to: LogTarget,
+        /// A file of this size is rotated. Default: 10MiB.
+        max_size: Size,
+        /// How many rotated files are kept. Default: 3.
+        keep: u32,
+    }
+}
+
+mirror! {
+    /// The emperor's own file.
+    Emperor {
+        /// Directories that hold the vassals' files. Default: the directory vassals beside this file's place.
+        vassals: OneOrMore<Text>,
+        /// The router.
+        router: Router,
+        /// The way out.
+        nat: Nat,
+        /// Chains that every vassal's packets pass before its own.
+        firewall: Firewall,
+        /// Vassal keys: what holds where a vassal's file says nothing.
+        defaults: Vassal,
+        /// Where the lock, the state and the pipes of the running emperor live.
+        run_directory: Text,
+        /// Where it is kept which vassal had which address.
+        state_directory: Text,
+        /// Where the vassals' log files go.
+        log_directory: Text,
+    }
+}
+
+mirror! {
+    /// The router.
+    Router {
+        /// Name of the uplink, the interface in the host's namespace. Default: emperor0.
+        device: Device,
+        /// Gateway address and subnet: one, or a list of one IPv4 and one IPv6. Default: 10.107.0.1/24.
+        address: OneOrMore<Subnet>,
+        /// MTU in bytes of the uplink, and default for every vassal. Default: 1500.
+        mtu: u32,
+        /// Number of router threads, 1 to 64; auto = one per core. Default: auto.
+        workers: WordOr<Auto, u32>,
+        /// Whether frames cross whole. Default: auto.
+        offload: Offload,
+        /// Vassals cannot reach each other. Default: false.
+        isolate: bool,
+    }
+}
+
+mirror! {
+    /// The way out of the host.
+    Nat {
+        /// Packets that leave the host get its own address. Default: true.
+        masquerade: bool,
+        /// Outgoing interfaces that do so: any, a name, or a list. Default: any.
+        interfaces: WordOr<Any, Device>,
+        /// Switch on forwarding in the host's kernel. Default: true.
+        ip_forward: bool,
+    }
+}

@@ -1,0 +1,47 @@
+//! What the checks must ask the host; the host answers, this room never looks itself.
+
+use std::path::{Path, PathBuf};
+
+/// The host as far as the checks need it.
+pub trait World {
+    /// The user of that name or number; `None` if the host knows none.
+    fn user(&self, name_or_number: &str) -> Option<User>;
+    /// The id of the group of that name or number; `None` if the host knows none.
+    fn group(&self, name_or_number: &str) -> Option<u32>;
+    /// Whether `program` (absolute, or looked up in `path` = the value of `PATH`) is an executable file.
+    fn is_executable(&self, program: &str, path: &str) -> bool;
+    /// Whether `path` is a directory, symbolic links followed.
+    fn is_directory(&self, path: &Path) -> bool;
+    /// What ids the emperor can give to a vassal.
+    fn identities(&self) -> Identities;
+}
+
+/// A user of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Name; the number as text if it has none.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// Home directory.
+    pub home: PathBuf,
+}
+
+/// What ids the emperor can give to a vassal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identities {
+    /// Every id: the emperor is root of the host.
+    Any,
+    /// A user namespace with subordinate ids, as the namespace counts them: uids 0 to `uids` - 1 and gids 0
+    /// to `gids` - 1.
+    Mapped {
+        /// How many user ids are mapped.
+        uids: u32,
+        /// How many group ids are mapped.
+        gids: u32,
+    },
+    /// A user namespace that maps nobody but the user who started the emperor.
+    OwnOnly,
+}

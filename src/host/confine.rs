@@ -1,0 +1,65 @@
+//! What a router thread gives up before it sees its first packet.
+//!
+//! The thread handles bytes that vassals wrote. It needs to read, write, wait and free memory; it needs no
+//! capability and can open, map for execution, signal or start nothing.
+
+use std::collections::BTreeMap;
+
+use caps::{CapSet, CapsHashSet};
+use nix::errno::Errno;
+use nix::libc;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use super::error::{Doing, HostError};
+
+/// The system calls of the packet loop, of the allocator (old tables are freed here) and of a thread's end.
+const ALLOWED: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_ctl,
+    libc::SYS_futex,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_clock_gettime,
+    libc::SYS_sched_yield,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_rseq,
+    libc::SYS_set_robust_list,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+];
+
+/// Confines the calling thread for good.
+pub fn router_thread() -> Result<(), HostError> {
+    drop_capabilities().map_err(|errno| HostError::new(Doing::Confine, "a router thread", errno))?;
+    let program = filter().ok_or_else(|| HostError::new(Doing::Confine, "a router thread", Errno::EINVAL))?;
+    seccompiler::apply_filter(&program)
+        .map_err(|_| HostError::new(Doing::Confine, "a router thread", Errno::last()))
+}
+
+fn drop_capabilities() -> Result<(), Errno> {
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, &CapsHashSet::new()).map_err(|_| Errno::last())?;
+    }
+    nix::sys::prctl::set_no_new_privs()
+}
+
+fn filter() -> Option<BpfProgram> {
+    let rules: BTreeMap<i64, Vec<_>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().ok()?;
+    // Refused, not killed: the death of this process would be the death of every vassal.
+    let refused = SeccompAction::Errno(Errno::EPERM as u32);
+    SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)
+        .ok()?
+        .try_into()
+        .ok()
+}

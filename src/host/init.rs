@@ -1,0 +1,279 @@
+//! The init stage: what stands between the clone and the vassal's own command.
+//!
+//! The child of [`super::spawn`] execs this program again and lands here, single-threaded and with a clean
+//! heap, so that ordinary code is allowed. It waits at the gate for its [`Plan`], which the emperor sends
+//! once the network is there; a gate that closes first means that the vassal is no longer wanted. Then each
+//! step gives something up, in an order in which no later step needs it, and the last one is exec. A step
+//! that fails is reported to the emperor with its errno, and the process ends: nothing runs half confined.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use caps::{CapSet, CapsHashSet};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+use crate::sys::{self, process};
+
+/// The first argument that makes this program an init stage.
+pub const VERB: &str = "__init";
+/// The command that stands for this very program, wherever it lies and whoever may reach it.
+pub const OURSELVES: &str = "mini-emperor";
+/// Where the command is looked up if the vassal's environment does not say.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// All that the init stage does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// argv of the command.
+    pub command: Vec<String>,
+    /// Its whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Host name to set.
+    pub hostname: Option<String>,
+    /// The mount namespace is its own, with a `/sys` of its network namespace.
+    pub mounts: bool,
+    /// The pid namespace is its own too, so `/proc` must be.
+    pub proc: bool,
+    /// User, group and supplementary groups to become.
+    pub identity: Option<(u32, u32, Vec<u32>)>,
+    /// Capabilities to keep, by number.
+    pub capabilities: Vec<u8>,
+    /// Set `no_new_privs`.
+    pub no_new_privileges: bool,
+}
+
+/// One step of the init stage, as named in a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A session of its own.
+    Session,
+    /// No mount event may reach the host.
+    DetachMounts,
+    /// `/proc` of the own pid namespace.
+    MountProc,
+    /// `/sys` of the own network namespace.
+    MountSys,
+    /// The host name.
+    Hostname,
+    /// Capabilities dropped.
+    Capabilities,
+    /// User and groups changed.
+    Identity,
+    /// `no_new_privs` set.
+    NoNewPrivileges,
+    /// Tied to the emperor's life.
+    ParentDeath,
+    /// Working directory.
+    Directory,
+    /// Signals as a new program expects them.
+    Signals,
+    /// No descriptor but 0, 1, 2 survives.
+    Descriptors,
+    /// The command itself.
+    Exec,
+}
+
+/// Why the init stage ended before the command's first instruction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What failed.
+    pub step: Step,
+    /// On what.
+    pub on: String,
+    /// The kernel's answer.
+    pub errno: i32,
+}
+
+/// Runs the init stage. `arguments` are the numbers of the gate and of the report pipe.
+pub fn main(arguments: &[String]) -> ExitCode {
+    let number = |index: usize| arguments.get(index).and_then(|text| text.parse::<RawFd>().ok());
+    let (Some(gate), Some(report)) = (number(0).and_then(sys::adopt), number(1).and_then(sys::adopt)) else {
+        return ExitCode::from(126); // typed by hand: there is nobody to report to
+    };
+    let Some(plan) = wait_at(gate) else {
+        return ExitCode::SUCCESS;
+    };
+    let Err(failure) = plan.carry_out(report.as_fd());
+    if let Ok(text) = serde_json::to_vec(&failure) {
+        // Nobody is left to tell if the emperor is gone.
+        let _ = File::from(report).write_all(&text);
+    }
+    ExitCode::from(126)
+}
+
+/// The plan, once the gate opens; `None` if it is shut for good.
+fn wait_at(gate: OwnedFd) -> Option<Plan> {
+    let mut text = Vec::new();
+    File::from(gate).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+type Outcome = Result<(), Report>;
+
+/// Names the step and the thing for whatever errno comes.
+fn step(step: Step, on: impl Into<String>, result: Result<(), Errno>) -> Outcome {
+    result.map_err(|errno| Report {
+        step,
+        on: on.into(),
+        errno: errno as i32,
+    })
+}
+
+impl Plan {
+    fn carry_out(&self, report: BorrowedFd<'_>) -> Result<std::convert::Infallible, Report> {
+        step(Step::Session, "", nix::unistd::setsid().map(drop))?;
+        // Opened while /proc is the host's and the file can still be reached.
+        let ourselves = File::open("/proc/self/exe").ok();
+        self.separate_mounts()?;
+        if let Some(hostname) = &self.hostname {
+            step(Step::Hostname, hostname, nix::unistd::sethostname(hostname))?;
+        }
+        self.drop_privileges()?;
+        tie_to_emperor(report)?;
+        let directory = self.directory.display().to_string();
+        step(Step::Directory, directory, nix::unistd::chdir(&self.directory))?;
+        step(Step::Signals, "", process::reset_signals())?;
+        step(Step::Descriptors, "", process::close_on_exec_from(3))?;
+        Err(self.exec(ourselves))
+    }
+
+    fn separate_mounts(&self) -> Outcome {
+        const NONE: Option<&str> = None;
+        if !self.mounts {
+            return Ok(());
+        }
+        // The host's later mounts may appear here; nothing goes the other way.
+        let slave = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE);
+        step(Step::DetachMounts, "/", slave)?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        if self.proc {
+            step(
+                Step::MountProc,
+                "/proc",
+                mount(Some("proc"), "/proc", Some("proc"), flags, NONE),
+            )?;
+        }
+        let read_only = flags | MsFlags::MS_RDONLY;
+        step(
+            Step::MountSys,
+            "/sys",
+            mount(Some("sysfs"), "/sys", Some("sysfs"), read_only, NONE),
+        )
+    }
+
+    /// Drops the bounding set, becomes the user, and keeps just the capabilities that were asked for.
+    fn drop_privileges(&self) -> Outcome {
+        let kept: CapsHashSet = caps::all()
+            .into_iter()
+            .filter(|capability| self.capabilities.contains(&capability.index()))
+            .collect();
+        let dropped = |result: Result<(), caps::errors::CapsError>| {
+            step(Step::Capabilities, "", result.map_err(|_| Errno::last()))
+        };
+        for capability in caps::runtime::thread_all_supported().difference(&kept) {
+            dropped(caps::drop(None, CapSet::Bounding, *capability))?;
+        }
+        if let Some((uid, gid, groups)) = &self.identity {
+            dropped(caps::securebits::set_keepcaps(true))?;
+            let result = process::user_and_group(*uid, *gid, groups);
+            step(Step::Identity, format!("uid {uid}, gid {gid}"), result)?;
+        }
+        dropped(caps::clear(None, CapSet::Ambient))?;
+        dropped(caps::set(None, CapSet::Inheritable, &kept))?;
+        dropped(caps::set(None, CapSet::Effective, &CapsHashSet::new()))?;
+        dropped(caps::set(None, CapSet::Permitted, &kept))?;
+        dropped(caps::set(None, CapSet::Ambient, &kept))?;
+        if self.no_new_privileges {
+            step(Step::NoNewPrivileges, "", nix::sys::prctl::set_no_new_privs())?;
+        }
+        Ok(())
+    }
+
+    /// Becomes the command.
+    fn exec(&self, ourselves: Option<File>) -> Report {
+        let program = self.command.first().map_or("", String::as_str);
+        let arguments = c_strings(self.command.iter().cloned());
+        let environment = c_strings(
+            self.environment
+                .iter()
+                .map(|(key, value)| format!("{key}={value}")),
+        );
+        let errno = match ourselves {
+            Some(file) if program == OURSELVES => process::exec_open_file(file, &arguments, &environment),
+            Some(_) | None => {
+                let path = self.environment.iter().find(|(key, _)| key == "PATH");
+                search(
+                    program,
+                    path.map_or(PATH, |(_, value)| value),
+                    &arguments,
+                    &environment,
+                )
+            }
+        };
+        Report {
+            step: Step::Exec,
+            on: program.to_owned(),
+            errno: errno as i32,
+        }
+    }
+}
+
+/// The emperor's death is this process's death. Set after the change of user, which clears it (prctl(2)).
+fn tie_to_emperor(report: BorrowedFd<'_>) -> Outcome {
+    let kill = nix::sys::signal::Signal::SIGKILL;
+    step(Step::ParentDeath, "", nix::sys::prctl::set_pdeathsig(kill))?;
+    // It may have died before: then nobody holds the other end of the report pipe.
+    let mut pipes = [PollFd::new(report, PollFlags::empty())];
+    let gone = poll(&mut pipes, PollTimeout::ZERO).is_ok()
+        && pipes[0]
+            .revents()
+            .is_some_and(|events| events.contains(PollFlags::POLLERR));
+    step(
+        Step::ParentDeath,
+        "",
+        if gone { Err(Errno::EPIPE) } else { Ok(()) },
+    )
+}
+
+/// Tries `program` in each directory of `path`, as execvp(3) does; returns the most telling errno.
+fn search(program: &str, path: &str, arguments: &[CString], environment: &[CString]) -> Errno {
+    if program.contains('/') {
+        return exec_path(Path::new(program), arguments, environment);
+    }
+    let mut answer = Errno::ENOENT;
+    for directory in path.split(':') {
+        let errno = exec_path(&Path::new(directory).join(program), arguments, environment);
+        if ![Errno::ENOENT, Errno::ENOTDIR].contains(&errno) {
+            answer = errno;
+        }
+        if ![Errno::ENOENT, Errno::ENOTDIR, Errno::EACCES].contains(&errno) {
+            break;
+        }
+    }
+    answer
+}
+
+fn exec_path(path: &Path, arguments: &[CString], environment: &[CString]) -> Errno {
+    let Ok(path) = CString::new(path.as_os_str().as_encoded_bytes()) else {
+        return Errno::EINVAL;
+    };
+    let Err(errno) = nix::unistd::execve(&path, arguments, environment);
+    errno
+}
+
+/// Strings for exec. None has a NUL inside: definitions are checked.
+fn c_strings(strings: impl Iterator<Item = String>) -> Vec<CString> {
+    strings
+        .map(|text| CString::new(text).unwrap_or_default())
+        .collect()
+}

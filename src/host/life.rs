@@ -1,0 +1,249 @@
+//! One life: from the clone to the reaped exit status, as one task.
+//!
+//! ```text
+//!   clone -> tun, link (borrowed thread, netlink) -> Prepared: the daemon attaches the router's port
+//!         -> gate opened with the plan -> Born | Stillborn -> the end, reaped -> Ended
+//! ```
+//!
+//! Whatever fails on the way kills the process, reaps it and ends in one `Ended(Stillborn(sentence))`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use ipnet::IpNet;
+use nix::libc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::config::settings::Offload;
+use crate::config::{Definition, Name};
+use crate::emperor::state::{End, Life};
+use crate::sys::process::send_signal;
+use crate::sys::readiness::readable;
+
+use super::error::{HostError, step_sentence};
+use super::init::{self, Plan};
+use super::link::{self, LinkPlan};
+use super::netns;
+use super::spawn::{self, Cradle, Newborn};
+use super::tun::{self, Tun};
+
+/// Packets that may wait in a vassal's tun. The kernel's 500 overflows under a burst of super-frames.
+pub const QUEUE_LENGTH: u32 = 1000;
+/// Births at one time; more would only wait for each other's locks in the kernel.
+pub const BIRTHS_AT_ONCE: usize = 16;
+
+/// What a task tells the daemon about its life.
+pub enum News {
+    /// Its network is ready; the answer opens the gate (`Ok`) or refuses.
+    Prepared {
+        /// The router's end.
+        tun: Tun,
+        /// Process id.
+        pid: u32,
+        /// Inode of the network namespace.
+        netns: u64,
+        /// `Ok` once the port is attached.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+    /// The command's first instruction runs.
+    Born {
+        /// Process id.
+        pid: u32,
+    },
+    /// It is over and reaped.
+    Ended(End),
+}
+
+/// Where the daemon hears news.
+pub type Herald = mpsc::UnboundedSender<(Name, Life, News)>;
+
+/// What the daemon holds of a life: the power to end it.
+#[derive(Default)]
+pub struct Handle {
+    pidfd: OnceLock<Arc<OwnedFd>>,
+    doomed: AtomicBool,
+}
+
+impl Handle {
+    /// Sends a signal; nothing if there is no process any more.
+    pub fn signal(&self, signal: i32) {
+        if let Some(pidfd) = self.pidfd.get() {
+            // ESRCH: it has ended by itself.
+            let _ = send_signal(pidfd, signal);
+        }
+    }
+
+    /// Kills the process, also one that is not yet born.
+    pub fn doom(&self) {
+        self.doomed.store(true, Ordering::Relaxed);
+        self.signal(libc::SIGKILL);
+    }
+
+    fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::Relaxed)
+    }
+}
+
+/// What is needed to give birth.
+pub struct Birth {
+    /// Whose.
+    pub definition: Arc<Definition>,
+    /// Which process.
+    pub life: Life,
+    /// Bound to it.
+    pub addresses: Vec<IpNet>,
+    /// How its tun is opened.
+    pub offload: Offload,
+    /// Standard output and error.
+    pub output: OwnedFd,
+    /// This program.
+    pub cradle: Arc<Cradle>,
+    /// The daemon's hold on it.
+    pub handle: Arc<Handle>,
+    /// Where its news go.
+    pub herald: Herald,
+    /// Limits births at one time.
+    pub turn: Arc<Semaphore>,
+}
+
+impl Birth {
+    /// Lives the life to its end.
+    pub async fn live(self) {
+        let herald = self.herald.clone();
+        let (name, life) = (self.definition.name.clone(), self.life);
+        let tell = move |news| {
+            // The daemon is gone only at the very end, when nobody listens any more.
+            let _ = herald.send((name.clone(), life, news));
+        };
+        match Box::pin(self.be_born(&tell)).await {
+            Ok((pid, pidfd)) => {
+                tell(News::Born { pid });
+                tell(News::Ended(end_of(&pidfd).await));
+            }
+            Err(why) => tell(News::Ended(End::Stillborn(why))),
+        }
+    }
+
+    /// All up to the command's first instruction; an error means that nothing is left.
+    async fn be_born(self, tell: &impl Fn(News)) -> Result<(u32, Arc<OwnedFd>), String> {
+        let turn = self.turn.clone();
+        let _turn = turn.acquire().await.map_err(|_| "the emperor ends".to_owned())?;
+        if self.handle.is_doomed() {
+            return Err("no longer wanted".to_owned());
+        }
+        let newborn = self
+            .cradle
+            .clone_vassal(&self.definition, self.output.as_fd())
+            .map_err(|error| error.to_string())?;
+        let (pid, pidfd) = (newborn.pid, newborn.pidfd.clone());
+        let _ = self.handle.pidfd.set(pidfd.clone());
+        let failure = match self.raise(newborn, tell).await {
+            Ok(None) => return Ok((pid, pidfd)),
+            Ok(Some(report)) => step_sentence(&report),
+            Err(why) => why,
+        };
+        // ESRCH: it has ended by itself.
+        let _ = send_signal(&pidfd, libc::SIGKILL);
+        end_of(&pidfd).await;
+        Err(failure)
+    }
+
+    /// Network, port, gate; what the init stage reports, if it failed.
+    async fn raise(self, newborn: Newborn, tell: &impl Fn(News)) -> Result<Option<init::Report>, String> {
+        let pid = newborn.pid;
+        let (tun, netns) = self
+            .give_network(&newborn)
+            .await
+            .map_err(|error| error.to_string())?;
+        let (answer, attached) = oneshot::channel();
+        tell(News::Prepared {
+            tun,
+            pid,
+            netns,
+            answer,
+        });
+        attached.await.map_err(|_| "the emperor ends".to_owned())??;
+        let report = newborn
+            .open_gate(&plan(&self.definition))
+            .map_err(|error| error.to_string())?;
+        let report = Arc::new(report);
+        // Readable or closed: either way the outcome is known.
+        let watched = readable(report.clone()).map_err(|error| error.to_string())?;
+        drop(watched.readable().await.map_err(|error| error.to_string())?);
+        Ok(spawn::outcome(&report))
+    }
+
+    async fn give_network(&self, newborn: &Newborn) -> Result<(Tun, u64), HostError> {
+        let name = self.definition.name.as_str();
+        let network = &self.definition.network;
+        let (device, offload, on) = (network.device.clone(), self.offload, name.to_owned());
+        let (tun, socket, inode) = netns::inside(newborn.pidfd.as_fd(), name, move || {
+            let tun = tun::open(&device, offload, false)?;
+            Ok((tun, link::route_socket(&on)?, netns::inode(netns::current()?)?))
+        })
+        .await?;
+        let plan = LinkPlan {
+            device: network.device.clone(),
+            addresses: self.addresses.clone(),
+            mtu: network.mtu,
+            queue_length: QUEUE_LENGTH,
+            gateways: network.gateways.clone(),
+            loopback: true,
+        };
+        link::configure(socket, &plan)
+            .await
+            .map_err(|error| error.within(name))?;
+        Ok((tun, inode))
+    }
+}
+
+/// Waits for the end of the process and reaps it.
+async fn end_of(pidfd: &Arc<OwnedFd>) -> End {
+    match readable(pidfd.clone()) {
+        Ok(watched) => {
+            let _ = watched.readable().await;
+            spawn::reap(pidfd)
+        }
+        // Without a place in the event queue, the end is waited for on a thread of its own.
+        Err(_) => {
+            let pidfd = pidfd.clone();
+            let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
+            waited.unwrap_or_else(|_| End::Stillborn("its exit status is lost".to_owned()))
+        }
+    }
+}
+
+fn plan(definition: &Definition) -> Plan {
+    let namespaces = definition.namespaces;
+    Plan {
+        command: definition.command.clone(),
+        environment: environment(definition),
+        directory: definition.directory.clone(),
+        hostname: definition.hostname.clone(),
+        mounts: namespaces.mount,
+        proc: namespaces.pid && namespaces.mount,
+        identity: definition
+            .identity
+            .as_ref()
+            .map(|who| (who.uid, who.gid, who.groups.clone())),
+        capabilities: definition
+            .capabilities
+            .iter()
+            .map(|capability| capability.0)
+            .collect(),
+        no_new_privileges: definition.no_new_privileges,
+    }
+}
+
+/// A login's usual variables, then the definition's own over them.
+fn environment(definition: &Definition) -> Vec<(String, String)> {
+    let mut variables = std::collections::BTreeMap::from([("PATH".to_owned(), init::PATH.to_owned())]);
+    if let Some(who) = &definition.identity {
+        variables.insert("USER".to_owned(), who.user.clone());
+        variables.insert("LOGNAME".to_owned(), who.user.clone());
+        variables.insert("HOME".to_owned(), who.home.display().to_string());
+    }
+    variables.extend(definition.env.clone());
+    variables.into_iter().collect()
+}

@@ -1,0 +1,149 @@
+//! The birth of a vassal, up to the gate.
+//!
+//! The child is cloned into its namespaces, execs the [init stage](super::init) and waits at a gate: a pipe
+//! through which its plan comes once network and router port are ready. A second pipe brings back the one
+//! failure that can happen between the gate and the command; exec closes it.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::pipe2;
+
+use crate::config::Definition;
+use crate::config::definition::Namespaces;
+use crate::emperor::state::End;
+use crate::sys::clone::{Stage, clone_into};
+
+use super::error::{Doing, HostError};
+use super::init;
+
+/// What every birth needs and nothing changes: this program and `/dev/null`, open.
+pub struct Cradle {
+    program: OwnedFd,
+    null: OwnedFd,
+}
+
+impl Cradle {
+    /// Opens both. `/proc/self/exe` is opened now, so that births go on after the file was replaced.
+    pub fn new() -> Result<Self, HostError> {
+        let open = |path: &str| {
+            File::open(path)
+                .map(OwnedFd::from)
+                .map_err(|e| HostError::from_io(Doing::Open, path, &e))
+        };
+        Ok(Self {
+            program: open("/proc/self/exe")?,
+            null: open("/dev/null")?,
+        })
+    }
+
+    /// Clones the process of `definition`, with `output` as its standard output and error.
+    pub fn clone_vassal(
+        &self,
+        definition: &Definition,
+        output: BorrowedFd<'_>,
+    ) -> Result<Newborn, HostError> {
+        let failed = |errno| HostError::new(Doing::Clone, definition.name.as_str(), errno);
+        let (theirs_gate, gate) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        let (report, theirs_report) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        let arguments = ["mini-emperor", init::VERB]
+            .into_iter()
+            .map(str::to_owned)
+            .chain([
+                theirs_gate.as_raw_fd().to_string(),
+                theirs_report.as_raw_fd().to_string(),
+            ])
+            .filter_map(|text| CString::new(text).ok())
+            .collect();
+        let kept = [theirs_gate.as_fd(), theirs_report.as_fd()];
+        let stdio = (self.null.as_fd(), output);
+        let stage = Stage::new(self.program.as_fd(), arguments, Vec::new(), stdio, &kept);
+        let child = clone_into(flags(definition.namespaces), &stage).map_err(failed)?;
+        Ok(Newborn {
+            pid: child.pid,
+            pidfd: Arc::new(child.pidfd),
+            gate,
+            report,
+        })
+    }
+}
+
+fn flags(namespaces: Namespaces) -> u64 {
+    let Namespaces {
+        pid,
+        mount,
+        uts,
+        ipc,
+        cgroup,
+    } = namespaces;
+    [
+        (true, libc::CLONE_NEWNET),
+        (pid, libc::CLONE_NEWPID),
+        (mount, libc::CLONE_NEWNS),
+        (uts, libc::CLONE_NEWUTS),
+        (ipc, libc::CLONE_NEWIPC),
+        (cgroup, libc::CLONE_NEWCGROUP),
+    ]
+    .into_iter()
+    .filter(|(wanted, _)| *wanted)
+    .fold(0, |flags, (_, flag)| flags | u64::from(flag.cast_unsigned()))
+}
+
+/// A process that waits at its gate. Dropped before the gate opens, it ends by itself.
+pub struct Newborn {
+    /// Its process id.
+    pub pid: u32,
+    /// Readable once it has ended.
+    pub pidfd: Arc<OwnedFd>,
+    gate: OwnedFd,
+    report: OwnedFd,
+}
+
+impl Newborn {
+    /// Opens the gate. What comes back becomes readable when the outcome is known: see [`outcome`].
+    pub fn open_gate(self, plan: &init::Plan) -> Result<OwnedFd, HostError> {
+        let on = || plan.command.first().cloned().unwrap_or_default();
+        let failed = |e: &std::io::Error| HostError::from_io(Doing::OpenGate, on(), e);
+        let text = serde_json::to_vec(plan).map_err(|e| failed(&e.into()))?;
+        File::from(self.gate).write_all(&text).map_err(|e| failed(&e))?;
+        Ok(self.report)
+    }
+}
+
+/// Reads the outcome from the report pipe, once it is readable: `None` = the command was reached.
+pub fn outcome(report: &OwnedFd) -> Option<init::Report> {
+    let mut text = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match nix::unistd::read(report, &mut chunk) {
+            Ok(0) => break,
+            Ok(length) => text.extend_from_slice(&chunk[..length]),
+            Err(Errno::EINTR) => {}
+            Err(_) => break,
+        }
+    }
+    serde_json::from_slice(&text).ok()
+}
+
+/// Reaps the process of `pidfd`, which has ended.
+pub fn reap(pidfd: &OwnedFd) -> End {
+    match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
+        Ok(WaitStatus::Exited(_, code)) => End::Exited(code),
+        Ok(WaitStatus::Signaled(_, signal, _)) => End::Killed(signal as i32),
+        Ok(
+            WaitStatus::Stopped(..)
+            | WaitStatus::PtraceEvent(..)
+            | WaitStatus::PtraceSyscall(_)
+            | WaitStatus::Continued(_)
+            | WaitStatus::StillAlive,
+        ) => End::Stillborn("the kernel reported no end of the process".to_owned()),
+        Err(errno) => End::Stillborn(format!("its exit status is lost: {}", errno.desc())),
+    }
+}

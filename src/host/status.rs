@@ -1,0 +1,55 @@
+//! The status in the log: one line a vassal, with every counter.
+
+use std::fmt::Write;
+
+use super::daemon::Daemon;
+use crate::emperor::state::State;
+use crate::router::Traffic;
+
+impl Daemon {
+    /// Logs one line for each vassal, one for the uplink, and every open problem.
+    pub(super) fn log_status(&self) {
+        for (name, vassal) in self.emperor.vassals() {
+            let pid = match vassal.state {
+                State::Running { pid, .. } => pid,
+                State::Waiting { .. }
+                | State::Starting { .. }
+                | State::Stopping { .. }
+                | State::Down { .. }
+                | State::Gone => 0,
+            };
+            let (state, restarts) = (vassal.state.word(), vassal.restarts);
+            let traffic = counters(&self.traffic_of(name));
+            let last_end = vassal
+                .last_end
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            tracing::info!(
+                "status name={name} state={state} pid={pid} restarts={restarts} {traffic} last_end={last_end:?}"
+            );
+        }
+        if let Some(traffic) = self.fabric.traffic(self.uplink.port()) {
+            let device = &self.settings.router.device;
+            tracing::info!(
+                "status uplink={device} offload={} {}",
+                self.uplink.offload(),
+                counters(&traffic)
+            );
+        }
+        for problem in self.problems.values().flatten() {
+            tracing::info!("problem {problem}");
+        }
+    }
+}
+
+fn counters(traffic: &Traffic) -> String {
+    let mut text = format!(
+        "receive_packets={} receive_bytes={} transmit_packets={} transmit_bytes={}",
+        traffic.receive_packets, traffic.receive_bytes, traffic.transmit_packets, traffic.transmit_bytes,
+    );
+    for (reason, packets) in traffic.dropped.iter() {
+        let _ = write!(text, " dropped.{}={packets}", reason.name());
+    }
+    text
+}

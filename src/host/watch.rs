@@ -1,0 +1,417 @@
+//! Which definitions lie in the directories, and what changed since the last look.
+//!
+//! Events only say *that* something changed; what changed is found by listing the directories again and
+//! comparing. So a lost event (inotify's queue overflows, a symlink's target moves) costs a later look and
+//! never a wrong one.
+//!
+//! A file is read when nobody has it open for writing: the kernel knows, and a read lease asks it
+//! (`fcntl(2)`). Its writer's close is an event, and then it is read at once. A file that is gone counts as
+//! removed only if it is still gone after [`GRACE`]: editors rename a file away before they write it anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use crate::config::load::{MAX_BYTES, is_definition};
+use crate::sys::process::probe_no_writer;
+
+/// How long a file must be gone to count as removed.
+pub const GRACE: Duration = Duration::from_millis(150);
+/// How often a directory that cannot be watched or read is looked at.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What changed.
+#[derive(Debug)]
+pub enum Change {
+    /// A file is new or has other bytes than before.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        text: Vec<u8>,
+    },
+    /// A file cannot be read.
+    Unreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A file is gone.
+    Gone(PathBuf),
+}
+
+/// Watches directories.
+pub struct Watch {
+    directories: Vec<PathBuf>,
+    watcher: Option<RecommendedWatcher>,
+    watched: BTreeSet<PathBuf>,
+    changed: Arc<Notify>,
+    known: BTreeMap<PathBuf, Known>,
+    unreadable: BTreeSet<PathBuf>,
+    look_again: Option<Instant>,
+}
+
+struct Known {
+    fingerprint: Option<Fingerprint>,
+    content: u64,
+    missing_since: Option<Instant>,
+}
+
+/// A file with the same fingerprint has the same bytes: any write moves ctime.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+enum Content {
+    Bytes(Fingerprint, Vec<u8>),
+    BeingWritten,
+    Vanished,
+}
+
+impl Watch {
+    /// Watches `directories`; where inotify refuses, looks every second and says so.
+    pub fn new(directories: Vec<PathBuf>) -> Self {
+        let changed = Arc::new(Notify::new());
+        let poke = changed.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.as_ref().map_or(true, matters) {
+                poke.notify_one();
+            }
+        });
+        let watcher = watcher
+            .inspect_err(
+                |error| tracing::warn!(%error, "inotify refused; the directories are read every second"),
+            )
+            .ok();
+        Self {
+            directories,
+            watcher,
+            watched: BTreeSet::new(),
+            changed,
+            known: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            look_again: None,
+        }
+    }
+
+    /// Resolves when a look is worth it because of an event.
+    pub fn changed(&self) -> impl Future<Output = ()> + use<> {
+        let changed = self.changed.clone();
+        async move { changed.notified().await }
+    }
+
+    /// When a look is worth it without an event.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.look_again
+    }
+
+    /// Lists the directories and says what changed since the last look.
+    pub fn look(&mut self, now: Instant) -> Vec<Change> {
+        self.look_again = self.watcher.is_none().then(|| now + POLL);
+        let mut changes = Vec::new();
+        let mut present = BTreeSet::new();
+        let mut kept = Vec::new();
+        for directory in self.directories.clone() {
+            self.watch(&directory, now);
+            match list(&directory) {
+                Ok(paths) => {
+                    self.unreadable.remove(&directory);
+                    present.extend(paths);
+                }
+                Err(error) => {
+                    // Nobody asked for the vassals of a directory that is unmounted to be stopped.
+                    self.soon(now + POLL);
+                    self.watched.remove(&directory);
+                    if self.unreadable.insert(directory.clone()) {
+                        changes.push(Change::Unreadable {
+                            path: directory.clone(),
+                            why: error.to_string(),
+                        });
+                    }
+                    kept.push(directory);
+                }
+            }
+        }
+        for path in &present {
+            changes.extend(self.look_at(path, now));
+        }
+        let removed = self.missing(&present, &kept, now);
+        changes.splice(0..0, removed.into_iter().map(Change::Gone));
+        changes
+    }
+
+    fn soon(&mut self, at: Instant) {
+        self.look_again = Some(self.look_again.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn watch(&mut self, directory: &Path, now: Instant) {
+        let Some(watcher) = &mut self.watcher else { return };
+        if self.watched.contains(directory) {
+            return;
+        }
+        match watcher.watch(directory, RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                self.watched.insert(directory.to_owned());
+            }
+            Err(_) => self.soon(now + POLL),
+        }
+    }
+
+    fn look_at(&mut self, path: &Path, now: Instant) -> Option<Change> {
+        // The target of a symlink changes without an event in this directory.
+        if path.is_symlink()
+            && let Ok(target) = path.canonicalize()
+            && let Some(parent) = target.parent()
+        {
+            self.watch(parent, now);
+        }
+        let known = self.known.get(path);
+        let before = known.and_then(|known| known.fingerprint);
+        if before.is_some() && std::fs::metadata(path).ok().map(|m| Fingerprint::of(&m)) == before {
+            if let Some(known) = self.known.get_mut(path) {
+                known.missing_since = None;
+            }
+            return None;
+        }
+        match read(path) {
+            Ok(Content::Bytes(fingerprint, text)) => {
+                let mut hasher = DefaultHasher::new();
+                text.hash(&mut hasher);
+                let content = hasher.finish();
+                let same = known.is_some_and(|known| known.fingerprint.is_some() && known.content == content);
+                let news = Known {
+                    fingerprint: Some(fingerprint),
+                    content,
+                    missing_since: None,
+                };
+                self.known.insert(path.to_owned(), news);
+                (!same).then(|| Change::Read {
+                    path: path.to_owned(),
+                    text,
+                })
+            }
+            Ok(Content::BeingWritten) => {
+                // Its writer's close is an event. One that never comes (a writer in another kernel, say) is
+                // caught by looking.
+                self.soon(now + POLL);
+                if let Some(known) = self.known.get_mut(path) {
+                    known.missing_since = None;
+                }
+                None
+            }
+            Ok(Content::Vanished) => None,
+            Err(error) => {
+                let why = error.to_string();
+                let mut hasher = DefaultHasher::new();
+                why.hash(&mut hasher);
+                let content = hasher.finish();
+                let said = known.is_some_and(|k| k.fingerprint.is_none() && k.content == content);
+                let news = Known {
+                    fingerprint: None,
+                    content,
+                    missing_since: None,
+                };
+                self.known.insert(path.to_owned(), news);
+                (!said).then(|| Change::Unreadable {
+                    path: path.to_owned(),
+                    why,
+                })
+            }
+        }
+    }
+
+    /// Known files that are not `present` for long enough, outside directories that could not be read.
+    fn missing(&mut self, present: &BTreeSet<PathBuf>, kept: &[PathBuf], now: Instant) -> Vec<PathBuf> {
+        let mut gone = Vec::new();
+        let mut next = None;
+        for (path, known) in &mut self.known {
+            if present.contains(path) || path.parent().is_some_and(|p| kept.iter().any(|k| k == p)) {
+                continue;
+            }
+            let since = *known.missing_since.get_or_insert(now);
+            if now >= since + GRACE {
+                gone.push(path.clone());
+            } else {
+                next = Some(next.map_or(since + GRACE, |at: Instant| at.min(since + GRACE)));
+            }
+        }
+        for path in &gone {
+            self.known.remove(path);
+        }
+        if let Some(next) = next {
+            self.soon(next);
+        }
+        gone
+    }
+}
+
+/// Whether an event can mean that a definition is new, complete, gone or readable at last. Opening and
+/// reading are what we do ourselves; a write is followed by its close.
+fn matters(event: &notify::Event) -> bool {
+    match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Access(_) => false,
+        EventKind::Modify(ModifyKind::Data(_)) => event.need_rescan(),
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => true,
+    }
+}
+
+fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if is_definition(&entry.file_name()) {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
+}
+
+fn read(path: &Path) -> std::io::Result<Content> {
+    // Non-blocking, so that a FIFO of that name does not hold us.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {
+            return Ok(Content::Vanished);
+        }
+        Err(error) => return Err(error),
+    };
+    let before = file.metadata()?;
+    if !before.is_file() {
+        return Err(std::io::Error::other("is not a regular file"));
+    }
+    if being_written(&file) {
+        return Ok(Content::BeingWritten);
+    }
+    let mut text = Vec::new();
+    (&file).take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+    let fingerprint = Fingerprint::of(&before);
+    if being_written(&file) || Fingerprint::of(&file.metadata()?) != fingerprint {
+        return Ok(Content::BeingWritten);
+    }
+    Ok(Content::Bytes(fingerprint, text))
+}
+
+/// `EAGAIN` is the kernel's word that somebody has it open for writing; other errors mean that this
+/// filesystem cannot tell, and then the event of the close must do.
+fn being_written(file: &File) -> bool {
+    probe_no_writer(file) == Err(Errno::EAGAIN)
+}
+
+impl Fingerprint {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn words(changes: &[Change]) -> Vec<String> {
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        changes
+            .iter()
+            .map(|change| match change {
+                Change::Read { path, text } => format!("{}={}", name(path), String::from_utf8_lossy(text)),
+                Change::Unreadable { path, .. } => format!("!{}", name(path)),
+                Change::Gone(path) => format!("-{}", name(path)),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_file_is_read_once_and_again_when_its_bytes_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![directory.path().to_owned()]);
+        let now = Instant::now();
+        std::fs::write(directory.path().join("a.yaml"), "1").unwrap();
+        std::fs::write(directory.path().join("a.yaml~"), "1").unwrap();
+        assert_eq!(words(&watch.look(now)), ["a.yaml=1"]);
+        assert!(watch.look(now).is_empty());
+        std::fs::write(directory.path().join("a.yaml"), "1").unwrap();
+        assert!(watch.look(now).is_empty(), "the same bytes are no change");
+        std::fs::write(directory.path().join("a.yaml"), "2").unwrap();
+        assert_eq!(words(&watch.look(now)), ["a.yaml=2"]);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_left_alone_until_it_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![directory.path().to_owned()]);
+        let now = Instant::now();
+        let mut writer = File::create(directory.path().join("a.yaml")).unwrap();
+        writer.write_all(b"hal").unwrap();
+        assert!(watch.look(now).is_empty());
+        writer.write_all(b"f").unwrap();
+        drop(writer);
+        assert_eq!(words(&watch.look(now)), ["a.yaml=half"]);
+    }
+
+    #[test]
+    fn a_file_that_comes_back_within_the_grace_was_never_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec![directory.path().to_owned()]);
+        let now = Instant::now();
+        let (path, aside) = (directory.path().join("a.yaml"), directory.path().join("a.yaml~"));
+        std::fs::write(&path, "1").unwrap();
+        watch.look(now);
+        std::fs::rename(&path, &aside).unwrap();
+        assert!(watch.look(now).is_empty());
+        assert_eq!(watch.deadline(), Some(now + GRACE));
+        std::fs::write(&path, "1").unwrap();
+        assert!(watch.look(now + GRACE).is_empty());
+        std::fs::remove_file(&path).unwrap();
+        assert!(watch.look(now + GRACE).is_empty());
+        assert_eq!(words(&watch.look(now + GRACE * 2)), ["-a.yaml"]);
+    }
+
+    #[test]
+    fn the_files_of_a_directory_that_cannot_be_read_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let vassals = directory.path().join("vassals");
+        std::fs::create_dir(&vassals).unwrap();
+        std::fs::write(vassals.join("a.yaml"), "1").unwrap();
+        let mut watch = Watch::new(vec![vassals.clone()]);
+        let now = Instant::now();
+        watch.look(now);
+        std::fs::rename(&vassals, directory.path().join("elsewhere")).unwrap();
+        assert_eq!(words(&watch.look(now)), ["!vassals"]);
+        assert!(watch.look(now + GRACE * 2).is_empty());
+        std::fs::rename(directory.path().join("elsewhere"), &vassals).unwrap();
+        assert!(watch.look(now + GRACE * 4).is_empty());
+    }
+}

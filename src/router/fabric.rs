@@ -1,0 +1,377 @@
+//! The control plane's side: who is attached, with which addresses and rules, compiled for the workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::PortId;
+use super::counters::{Counters, Traffic};
+use super::firewall::{Filter, mentions};
+use super::routes::Book;
+use super::tables::{Policy, Port, Role, Tables};
+use crate::config::definition::Name;
+use crate::config::rule::Chain;
+
+/// The slot of the uplink; nobody else ever has it.
+const UPLINK: u32 = 0;
+/// The lowest slot of a vassal.
+const FIRST_VASSAL: u32 = 1;
+
+/// Rules for all vassals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GlobalPolicy {
+    /// Packets that leave any vassal.
+    pub out: Chain,
+    /// Packets that enter any vassal.
+    pub in_: Chain,
+    /// Vassals cannot reach each other.
+    pub isolate: bool,
+}
+
+/// What a vassal brings along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its name, for `@name` in others' rules.
+    pub name: Name,
+    /// Its addresses; a packet from any other source is spoofed.
+    pub addresses: Vec<IpAddr>,
+    /// The MTU of its tun in bytes.
+    pub mtu: u16,
+    /// Packets that leave it.
+    pub out: Chain,
+    /// Packets that enter it.
+    pub in_: Chain,
+}
+
+/// Why a vassal cannot be attached. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// Another vassal holds one of its addresses.
+    #[error("{address} is held by {by}")]
+    Held {
+        /// The address.
+        address: IpAddr,
+        /// Who holds it.
+        by: Name,
+    },
+    /// One of its addresses is in no subnet of the router, or the gateway's, or a broadcast address.
+    #[error("{address} is no vassal's address in any of the router's subnets")]
+    Unusable {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A vassal of that name is attached.
+    #[error("{name} is attached already")]
+    Attached {
+        /// The name.
+        name: Name,
+    },
+    /// All 4,294,967,294 slots for vassals are taken.
+    #[error("no port is left")]
+    Full,
+}
+
+/// Everything that is attached to the router.
+#[derive(Debug)]
+pub struct Fabric {
+    slots: Vec<Slot>,
+    free: BTreeSet<u32>,
+    names: BTreeMap<Name, u32>,
+    uplink: Option<PortId>,
+    book: Book,
+    policy: GlobalPolicy,
+    workers: usize,
+    /// What the workers last got of the global policy; taken away by a change.
+    compiled_policy: Option<Arc<Policy>>,
+    /// What the workers last got; taken away by a change.
+    compiled: Option<Arc<Tables>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    tenant: Option<Tenant>,
+}
+
+/// Who is in a slot.
+#[derive(Debug)]
+struct Tenant {
+    id: PortId,
+    kind: Kind,
+    counters: Arc<Counters>,
+    /// What the workers last got of it; taken away by a change.
+    compiled: Option<Arc<Port>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Uplink { mtu: u16 },
+    Vassal(Attachment),
+}
+
+impl Fabric {
+    /// A router with nobody attached. `subnets` are gateway addresses with their prefix lengths, at most one of each
+    /// family; `workers` is how many [`Router`](super::Router)s will count.
+    pub fn new(subnets: &[IpNet], policy: GlobalPolicy, workers: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: BTreeSet::new(),
+            names: BTreeMap::new(),
+            uplink: None,
+            book: Book::new(subnets),
+            policy,
+            workers,
+            compiled_policy: None,
+            compiled: None,
+        }
+    }
+
+    /// Attaches the host; `mtu` in bytes. An uplink that was there before is detached.
+    pub fn attach_uplink(&mut self, mtu: u16) -> PortId {
+        if let Some(old) = self.uplink {
+            self.detach(old);
+        }
+        let id = self.occupy(UPLINK, Kind::Uplink { mtu });
+        self.uplink = Some(id);
+        id
+    }
+
+    /// Attaches a vassal.
+    ///
+    /// # Errors
+    /// If a name or an address is taken or cannot be a vassal's; nothing has changed then.
+    pub fn attach(&mut self, vassal: Attachment) -> Result<PortId, AttachError> {
+        if self.names.contains_key(&vassal.name) {
+            return Err(AttachError::Attached { name: vassal.name });
+        }
+        for address in &vassal.addresses {
+            self.check_address(*address)?;
+        }
+        let (name, addresses) = (vassal.name.clone(), vassal.addresses.clone());
+        let index = self.free_index()?;
+        let id = self.occupy(index, Kind::Vassal(vassal));
+        for address in addresses {
+            self.book.set(address, Some(id.index));
+        }
+        self.forget_mentions(&name);
+        self.names.insert(name, id.index);
+        Ok(id)
+    }
+
+    /// Gives a vassal other chains; false if the port is gone, or the uplink's.
+    pub fn replace(&mut self, port: PortId, out: Chain, in_: Chain) -> bool {
+        let Some(tenant) = self.tenant_mut(port) else {
+            return false;
+        };
+        let Kind::Vassal(vassal) = &mut tenant.kind else {
+            return false;
+        };
+        (vassal.out, vassal.in_) = (out, in_);
+        tenant.compiled = None;
+        self.compiled = None;
+        true
+    }
+
+    /// Gives all vassals other rules.
+    pub fn set_policy(&mut self, policy: GlobalPolicy) {
+        self.policy = policy;
+        self.compiled_policy = None;
+        self.compiled = None;
+    }
+
+    /// Takes a port away and says what it had moved; `None` if it is gone already. Its addresses are free at once,
+    /// its id names nobody any more.
+    pub fn detach(&mut self, port: PortId) -> Option<Traffic> {
+        self.tenant(port)?;
+        let slot = self.slots.get_mut(port.slot())?;
+        let tenant = slot.tenant.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.compiled = None;
+        match tenant.kind {
+            Kind::Uplink { .. } => self.uplink = None,
+            Kind::Vassal(vassal) => {
+                self.free.insert(port.index);
+                for address in vassal.addresses {
+                    self.book.set(address, None);
+                }
+                self.names.remove(&vassal.name);
+                self.forget_mentions(&vassal.name);
+            }
+        }
+        Some(tenant.counters.total())
+    }
+
+    /// What a port has moved, summed over the workers; `None` if it is gone.
+    pub fn traffic(&self, port: PortId) -> Option<Traffic> {
+        Some(self.tenant(port)?.counters.total())
+    }
+
+    /// What the workers are to read from now on. Without a change in between it is the same again.
+    pub fn tables(&mut self) -> Arc<Tables> {
+        if let Some(tables) = &self.compiled {
+            return Arc::clone(tables);
+        }
+        let tables = Arc::new(Tables {
+            policy: self.compile_policy(),
+            routes: self.book.compile(),
+            uplink: self.uplink,
+            ports: self.compile_ports(),
+        });
+        self.compiled = Some(Arc::clone(&tables));
+        tables
+    }
+}
+
+impl Fabric {
+    fn check_address(&self, address: IpAddr) -> Result<(), AttachError> {
+        if !self.book.is_usable(address) {
+            return Err(AttachError::Unusable { address });
+        }
+        let holder = self
+            .book
+            .holder(address)
+            .and_then(|slot| self.slots.get(slot as usize));
+        match holder
+            .and_then(|slot| slot.tenant.as_ref())
+            .map(|tenant| &tenant.kind)
+        {
+            Some(Kind::Vassal(vassal)) => Err(AttachError::Held {
+                address,
+                by: vassal.name.clone(),
+            }),
+            Some(Kind::Uplink { .. }) | None => Ok(()),
+        }
+    }
+
+    /// The lowest slot that a vassal can have.
+    fn free_index(&self) -> Result<u32, AttachError> {
+        let next = u32::try_from(self.slots.len().max(FIRST_VASSAL as usize)).ok();
+        let fresh = next.filter(|index| *index != u32::MAX);
+        self.free.first().copied().or(fresh).ok_or(AttachError::Full)
+    }
+
+    /// Puts somebody into a free slot.
+    fn occupy(&mut self, index: u32, kind: Kind) -> PortId {
+        let slot = index as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, Slot::default);
+        }
+        self.free.remove(&index);
+        self.compiled = None;
+        let slot = &mut self.slots[slot];
+        let id = PortId {
+            index,
+            generation: slot.generation,
+        };
+        let counters = Arc::new(Counters::new(self.workers));
+        slot.tenant = Some(Tenant {
+            id,
+            kind,
+            counters,
+            compiled: None,
+        });
+        id
+    }
+
+    fn tenant(&self, port: PortId) -> Option<&Tenant> {
+        self.slots
+            .get(port.slot())?
+            .tenant
+            .as_ref()
+            .filter(|tenant| tenant.id == port)
+    }
+
+    fn tenant_mut(&mut self, port: PortId) -> Option<&mut Tenant> {
+        self.slots
+            .get_mut(port.slot())?
+            .tenant
+            .as_mut()
+            .filter(|tenant| tenant.id == port)
+    }
+
+    /// Everything that speaks of `name` is compiled again: its addresses have changed.
+    fn forget_mentions(&mut self, name: &Name) {
+        let speaks = |chain: &Chain| mentions(chain).any(|mentioned| mentioned == name);
+        if speaks(&self.policy.out) || speaks(&self.policy.in_) {
+            self.compiled_policy = None;
+        }
+        for tenant in self.slots.iter_mut().filter_map(|slot| slot.tenant.as_mut()) {
+            match &tenant.kind {
+                Kind::Vassal(vassal) if speaks(&vassal.out) || speaks(&vassal.in_) => tenant.compiled = None,
+                Kind::Vassal(_) | Kind::Uplink { .. } => {}
+            }
+        }
+    }
+
+    fn compile_policy(&mut self) -> Arc<Policy> {
+        if let Some(policy) = &self.compiled_policy {
+            return Arc::clone(policy);
+        }
+        let policy = Arc::new(Policy {
+            out: self.compile_chain(&self.policy.out),
+            in_: self.compile_chain(&self.policy.in_),
+            isolate: self.policy.isolate,
+        });
+        self.compiled_policy = Some(Arc::clone(&policy));
+        policy
+    }
+
+    fn compile_ports(&mut self) -> Vec<Option<Arc<Port>>> {
+        let ports: Vec<_> = self
+            .slots
+            .iter()
+            .map(|slot| self.compile_port(slot.tenant.as_ref()?))
+            .collect();
+        for (slot, port) in self.slots.iter_mut().zip(&ports) {
+            if let Some(tenant) = &mut slot.tenant {
+                tenant.compiled.clone_from(port);
+            }
+        }
+        ports
+    }
+
+    fn compile_port(&self, tenant: &Tenant) -> Option<Arc<Port>> {
+        if let Some(port) = &tenant.compiled {
+            return Some(Arc::clone(port));
+        }
+        let (mtu, role) = match &tenant.kind {
+            Kind::Uplink { mtu } => (*mtu, Role::Uplink),
+            Kind::Vassal(vassal) => {
+                let role = Role::Vassal {
+                    name: vassal.name.clone(),
+                    out: self.compile_chain(&vassal.out),
+                    in_: self.compile_chain(&vassal.in_),
+                };
+                (vassal.mtu, role)
+            }
+        };
+        let counters = Arc::clone(&tenant.counters);
+        Some(Arc::new(Port {
+            id: tenant.id,
+            role,
+            mtu,
+            counters,
+        }))
+    }
+
+    fn compile_chain(&self, chain: &Chain) -> Filter {
+        Filter::compile(chain, |name| self.addresses(name))
+    }
+
+    /// The addresses of the vassal of that name; none if there is no such vassal.
+    fn addresses(&self, name: &Name) -> &[IpAddr] {
+        let slot = self
+            .names
+            .get(name)
+            .and_then(|slot| self.slots.get(*slot as usize));
+        match slot
+            .and_then(|slot| slot.tenant.as_ref())
+            .map(|tenant| &tenant.kind)
+        {
+            Some(Kind::Vassal(vassal)) => &vassal.addresses,
+            Some(Kind::Uplink { .. }) | None => &[],
+        }
+    }
+}

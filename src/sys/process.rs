@@ -1,0 +1,97 @@
+//! Processes by their pidfd, and what a process does to itself before exec.
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+
+/// Sends `signal` to the process of `pidfd`; `ESRCH` once it has ended. Linux 5.1.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    let none: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: a null siginfo is allowed and the other arguments are numbers.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) };
+    Errno::result(answer).map(drop)
+}
+
+/// Sets close-on-exec on every descriptor from `first` on. Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    let flag = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: the arguments are numbers, and setting a flag invalidates no descriptor.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flag) };
+    Errno::result(answer).map(drop)
+}
+
+/// Sets every signal's action to the default and unblocks all: exec keeps both ignored and blocked signals.
+pub fn reset_signals() -> Result<(), Errno> {
+    for signal in 1..=64 {
+        if [libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(&signal) {
+            continue; // the kernel's and the C library's own
+        }
+        // SAFETY: SIG_DFL installs no code of ours.
+        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(Errno::last());
+        }
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()
+}
+
+/// Ignores `signal` in this process.
+pub fn ignore_signal(signal: i32) -> Result<(), Errno> {
+    // SAFETY: SIG_IGN installs no code of ours.
+    if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+        Err(Errno::last())
+    } else {
+        Ok(())
+    }
+}
+
+/// `execveat(program, "", …, AT_EMPTY_PATH)`: execs an open file wherever it lies; returns only on failure.
+pub fn exec_open_file(program: impl AsFd, arguments: &[CString], environment: &[CString]) -> Errno {
+    const EMPTY: &CStr = c"";
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    let fd = program.as_fd().as_raw_fd();
+    // SAFETY: both arrays end in NULL and point into strings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd,
+            EMPTY.as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    Errno::last()
+}
+
+/// Takes and gives back a read lease of `file`: `EAGAIN` while anybody has it open for writing.
+///
+/// `fcntl(2)`, "Leases". `Err(EAGAIN)` is the answer "being written"; any other error means that this
+/// filesystem or owner cannot tell.
+pub fn probe_no_writer(file: impl AsFd) -> Result<(), Errno> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: F_SETLEASE takes a number.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) })?;
+    // SAFETY: F_SETLEASE takes a number.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) }).map(drop)
+}
+
+/// `sethostname` and friends are in nix; what remains is the group list of the whole process, which must be
+/// exactly `groups`.
+pub fn user_and_group(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|group| nix::unistd::Gid::from_raw(*group))
+        .collect();
+    nix::unistd::setgroups(&groups)?;
+    nix::unistd::setresgid(gid.into(), gid.into(), gid.into())?;
+    nix::unistd::setresuid(uid.into(), uid.into(), uid.into())
+}
