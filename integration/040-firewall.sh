@@ -93,8 +93,8 @@ wait_gone one
 check "a rule about nobody admits nobody" says "$rejected" from three http://192.168.0.3:8080/
 
 serve two 192.168.0.3 '{in: ["allow any any tcp 8000-8079", "allow any any tcp 8081-9000", "reject"]}'
-check "a range of ports ends where it says" wait_for 10 says "$rejected" from three http://192.168.0.3:8080/
-check "and begins there" says "nothing listens there" from three http://192.168.0.3:8081/
+check "a range of ports begins where it says" wait_for 10 says "nothing listens there" from three http://192.168.0.3:8081/
+check "the one before ends below" says "$rejected" from three http://192.168.0.3:8080/
 serve two 192.168.0.3 '{in: ["allow any any tcp 8000-8080", "reject"]}'
 check "both ends of a range belong to it" wait_for 10 says "200 OK" from three http://192.168.0.3:8080/
 

@@ -36,11 +36,13 @@ check "SIGTERM while vassals are being born ends it with 0" stop_emperor
 check "the host is as it was" wait_for 10 is "$before" belongings
 find "$VASSALS" -name 'many*' -delete
 
-# Before it is even ready.
-for n in 1 2 3 4 5; do
+# At several moments before it is even ready: when it has opened so many files.
+begun() { [ -e "/proc/$EMPEROR_PID/fd/$1" ] || logged "emperor ready"; }
+for n in 3 5 7 9 11; do
+  mark
   "$EMPEROR" run "$VASSALS" --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
   EMPEROR_PID=$!
-  wait_for 5 test -e "/proc/$EMPEROR_PID/fd/$((n * 2 + 2))"
+  wait_for 10 begun $n
   stop_emperor >/dev/null 2>&1 || true
 done
 check "SIGTERM during its own start leaves the host as it was" wait_for 10 is "$before" belongings

@@ -70,7 +70,12 @@ is() {
   local wanted=$1 got
   shift
   got=$("$@" 2>&1) || true
-  [ "$got" = "$wanted" ] || { printf 'wanted: %s\ngot:    %s\nfrom:   %s\n' "$wanted" "$got" "$*"; return 1; }
+  [ "$got" != "$wanted" ] || return 0
+  case $wanted$got in
+    *$'\n'*) diff -u --label wanted --label "$*" <(echo "$wanted") <(echo "$got") || true ;;
+    *) printf 'wanted: %s\ngot:    %s\nfrom:   %s\n' "$wanted" "$got" "$*" ;;
+  esac
+  return 1
 }
 
 # says TEXT COMMAND…: the command succeeds and prints TEXT somewhere.
