@@ -95,7 +95,7 @@ impl Daemon {
             fabric,
             workers,
             uplink,
-            logs: Logs::new(settings.log_directory.clone(), screen),
+            logs: Logs::start(settings.log_directory.clone(), screen)?,
             state,
             remembered,
             cradle: Arc::new(Cradle::new()?),

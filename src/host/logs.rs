@@ -1,21 +1,26 @@
 //! Where vassals' output goes: files with rotation, or the terminal behind the vassal's name.
 //!
-//! A vassal writes into a pipe. When it has written, one task takes what is there, cuts it into lines and
-//! hands them to the vassal's [`Sink`]. No buffer is kept for a vassal that is silent. Files get the bytes
-//! as they came; on a terminal every control character is shown as an escape, so that a vassal cannot
-//! move the operator's cursor or recolour his screen.
+//! A vassal writes into a pipe. A thread of its own takes what is there, cuts it into lines and hands them
+//! to the vassal's [`Sink`]; so neither a flood of output nor a disk that hangs ever delays the emperor. No
+//! buffer is kept for a vassal that is silent, and one that writes more than others can only fill its pipe
+//! and wait. Files get the bytes as they came; on a terminal every control character is shown as an
+//! escape, so that a vassal cannot move the operator's cursor or recolour his screen.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
+use std::thread::JoinHandle;
 
 use anstyle::{AnsiColor, Style};
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::definition::{Log, LogTarget};
 use crate::config::{Definition, Name};
@@ -24,17 +29,26 @@ use super::error::{Doing, HostError};
 
 /// A line longer than this is cut into several.
 const LONGEST_LINE: usize = 16 * 1024;
-/// How much is taken from a pipe at once.
-const CHUNK: usize = 64 * 1024;
+/// How much is taken from a pipe at once; then the next vassal has its turn.
+const CHUNK: usize = 4 * 1024;
 
 /// Every vassal's output.
 pub struct Logs {
     directory: PathBuf,
     screen: Screen,
-    sinks: BTreeMap<Name, Shared>,
+    orders: Option<UnboundedSender<Order>>,
+    thread: Option<JoinHandle<()>>,
 }
 
-type Shared = Arc<Mutex<Sink>>;
+/// What the thread is told.
+enum Order {
+    /// Read this pipe until its last writer is gone.
+    Read(Name, Sink, OwnedFd),
+    /// Write there from here on.
+    Update(Name, Sink),
+    /// The vassal is gone.
+    Forget(Name),
+}
 
 /// How lines look on standard error.
 #[derive(Debug, Clone, Copy)]
@@ -62,61 +76,117 @@ impl Screen {
 
 impl Logs {
     /// Log files lie in `directory`, which is made when the first is written.
-    pub fn new(directory: PathBuf, screen: Screen) -> Self {
-        Self {
+    pub fn start(directory: PathBuf, screen: Screen) -> Result<Self, HostError> {
+        let failed = |e: &std::io::Error| HostError::from_io(Doing::StartWorker, "the logs", e);
+        let (orders, received) = unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| failed(&e))?;
+        let thread = std::thread::Builder::new()
+            .name("logs".to_owned())
+            .spawn(move || LocalSet::new().block_on(&runtime, keep(received)))
+            .map_err(|e| failed(&e))?;
+        Ok(Self {
             directory,
             screen,
-            sinks: BTreeMap::new(),
-        }
+            orders: Some(orders),
+            thread: Some(thread),
+        })
     }
 
-    /// Makes the pipe of one life and starts to read it; what comes back is the vassal's end.
+    /// Makes the pipe of one life and has it read; what comes back is the vassal's end.
     pub fn open(&mut self, definition: &Definition) -> Result<OwnedFd, HostError> {
-        let failed = |e: &std::io::Error| HostError::from_io(Doing::OpenLog, definition.name.as_str(), e);
-        self.update(definition)?;
-        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(&errno.into()))?;
-        let ours = Receiver::from_owned_fd(ours).map_err(|e| failed(&e))?;
-        if let Some(sink) = self.sinks.get(&definition.name) {
-            tokio::spawn(pump(ours, sink.clone()));
-        }
+        let failed = |errno| HostError::new(Doing::OpenLog, definition.name.as_str(), errno);
+        let sink = Sink::open(definition, &self.directory, self.screen)?;
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+        self.order(Order::Read(definition.name.clone(), sink, ours));
         Ok(theirs)
     }
 
     /// Applies the `log` keys of the newest definition.
     pub fn update(&mut self, definition: &Definition) -> Result<(), HostError> {
         let sink = Sink::open(definition, &self.directory, self.screen)?;
-        match self.sinks.get(&definition.name) {
-            Some(shared) => lock(shared).become_like(sink),
-            None => {
-                self.sinks
-                    .insert(definition.name.clone(), Arc::new(Mutex::new(sink)));
-            }
-        }
+        self.order(Order::Update(definition.name.clone(), sink));
         Ok(())
     }
 
     /// The vassal is gone. What is still in its pipe is written all the same.
     pub fn forget(&mut self, name: &Name) {
-        self.sinks.remove(name);
+        self.order(Order::Forget(name.clone()));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // The thread ends only after this sender.
+            let _ = orders.send(order);
+        }
     }
 }
 
-fn lock(sink: &Shared) -> MutexGuard<'_, Sink> {
-    sink.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Logs {
+    /// Waits until every line is written. All vassals are gone by then, and with them all writers.
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+type Shared = Rc<RefCell<Sink>>;
+
+/// The thread: one task a pipe, until the emperor ends and the last pipe is empty.
+async fn keep(mut orders: UnboundedReceiver<Order>) {
+    let mut sinks = BTreeMap::<Name, Shared>::new();
+    let mut pumps = JoinSet::new();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Read(name, sink, pipe) => {
+                let shared = match sinks.get(&name) {
+                    Some(shared) => {
+                        shared.borrow_mut().become_like(sink);
+                        shared.clone()
+                    }
+                    None => sinks.entry(name).or_insert(Rc::new(RefCell::new(sink))).clone(),
+                };
+                pumps.spawn_local(pump(pipe, shared));
+            }
+            Order::Update(name, sink) => {
+                if let Some(shared) = sinks.get(&name) {
+                    shared.borrow_mut().become_like(sink);
+                }
+            }
+            Order::Forget(name) => {
+                sinks.remove(&name);
+            }
+        }
+        while pumps.try_join_next().is_some() {}
+    }
+    while pumps.join_next().await.is_some() {}
 }
 
 /// Moves one life's output until the last writer is gone.
-async fn pump(pipe: Receiver, sink: Shared) {
-    while pipe.readable().await.is_ok() {
-        let mut chunk = vec![0; CHUNK];
-        match pipe.try_read(&mut chunk) {
-            Ok(0) => break,
-            Ok(length) => lock(&sink).take(&chunk[..length]),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => break,
-        }
+async fn pump(pipe: OwnedFd, sink: Shared) {
+    let Ok(pipe) = Receiver::from_owned_fd(pipe) else {
+        return;
+    };
+    while pipe.readable().await.is_ok() && take_some(&pipe, &sink) {
+        tokio::task::yield_now().await;
     }
-    lock(&sink).flush();
+    sink.borrow_mut().flush();
+}
+
+/// Moves one chunk; whether there may be more. The buffer lives on the stack, not in the waiting task.
+fn take_some(pipe: &Receiver, sink: &Shared) -> bool {
+    let mut chunk = [0; CHUNK];
+    match pipe.try_read(&mut chunk) {
+        Ok(0) => false,
+        Ok(length) => {
+            sink.borrow_mut().take(&chunk[..length]);
+            true
+        }
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    }
 }
 
 /// Where one vassal's lines go.
