@@ -1,4 +1,81 @@
 //! mini-Emperor: supervises programs in network namespaces of their own and routes their packets.
+//!
+//! # Theory of operation
+//!
+//! An operator puts YAML files into a directory. Each file defines a **vassal**: a program, whom it runs as,
+//! and its place in a network. The **emperor** keeps exactly those programs alive, each in namespaces of its
+//! own; the **router** holds the other end of each vassal's tun and moves packets between vassals and, over
+//! the **uplink**, to the host and the world. Both live in one process.
+//!
+//! ```text
+//!   file ──▶ host::watch ──▶ config ──▶ emperor ──▶ host::perform ──▶ clone, tun, port, gate ──▶ command
+//!            (bytes)         (meaning)  (who should  (what to do)       host::life, host::init
+//!                                        be alive)
+//!
+//!   tun ──▶ host::workers ──▶ router::forward ──▶ verdict ──▶ host::workers ──▶ another tun
+//!           (bytes)           (parse, pin, chains, lookup)     (write, count)
+//! ```
+//!
+//! The two never meet but in `host`, which tells the router's [`Fabric`](router::Fabric) who is attached
+//! with which addresses and rules, and hands the compiled [`Tables`](router::Tables) to the workers.
+//!
+//! # The rooms
+//!
+//! | room | what it knows | what it never does |
+//! |---|---|---|
+//! | [`cli`] | what the operator typed | anything that lasts |
+//! | [`config`] | what a file says, means, and lacks | look at the host; it asks a [`World`](config::World) |
+//! | [`emperor`] | who should be alive, and when to try again | touch a process |
+//! | [`packet`] | what bytes mean | decide |
+//! | [`router`] | where a packet goes, and why not | read or write one |
+//! | [`host`] | how to do it: the only I/O | decide |
+//! | [`sys`] | every unsafe line | anything else |
+//!
+//! Dependencies point one way: `cli → host → {emperor, router, packet, config, sys}`, `emperor → config`,
+//! `router → {config, packet}`. `tests/layering.rs` holds these walls.
+//!
+//! # Invariants
+//!
+//! - **The network is there before the first instruction.** The child waits at a gate; its plan comes
+//!   through the gate, and only after tun, addresses, routes and the router's port exist.
+//! - **An address belongs to its port.** Pins come from definitions. Nothing is learned from traffic, so there
+//!   is nothing to poison, and no moment at which an address is free for the taking.
+//! - **Never two processes for one vassal.** Each process is a `Life` with a number of its own; a state
+//!   holds at most one, and news of any other is not heard.
+//! - **A whole tree dies at once**: with process 1 of its pid namespace, or by `cgroup.kill`.
+//! - **A bad packet ends itself, a bad device its vassal, a bad file nothing.** Packets end in a verdict with
+//!   a counted reason; a refused edit leaves the vassal as it was.
+//! - **Judge everything, then touch anything.** A file is checked whole, across files too, before a process
+//!   is asked to do so much as reload.
+//! - **No clock, lock or allocation on the way of a packet.** Time is read once a wake-up, policy is swapped
+//!   whole, devices are closed by a thread that does nothing else.
+//!
+//! # Decisions
+//!
+//! - **A command that is process 1 of its pid namespace is signalled as if it were any other.** The kernel
+//!   gives process 1 no signal that it has no handler for; a plain `sleep` would sit out the whole stop timeout.
+//!   The emperor looks whether a handler exists ([`host::ask`]) and where there is none does what the
+//!   signal's default does: end it, and with it the tree.
+//! - **Whether a file is being written is asked of the kernel** (a read lease, `fcntl(2)`), not guessed from
+//!   a delay. A file counts as removed only after 150 ms, because editors rename it away for a moment.
+//! - **`ended` is a state beside `failed`**: a program that exited with 0 under a policy that does not start
+//!   it again has not failed.
+//! - **Tuns are persistent.** Unregistering one costs the kernel milliseconds of waiting; a persistent tun goes
+//!   with its namespace, which the kernel sweeps many at a time.
+//! - **Multicast from a vassal is counted before the pin check.** A fresh kernel's router solicitation has a
+//!   link-local source; it is noise and not an attempt at spoofing.
+//! - **A drop is charged to whose policy it was**: to the sender up to the route lookup, to the receiver after.
+//! - **IPv4 packets that may be fragmented are delivered whole beyond the receiver's MTU**: a tun takes them, and
+//!   nobody is told to cut what arrives anyway.
+//! - **ICMP answers come from the gateway**, as from any first hop.
+//! - **Switching on IPv6 forwarding makes interfaces that learn their routes keep learning them**
+//!   (`accept_ra=2`); otherwise the host would lose its own way out.
+//! - **Forwarding stays on after the emperor's end**: others may have come to rely on it. It is said in the log
+//!   when it is switched on.
+//! - **Without a pid namespace a vassal needs a version 2 cgroup** to be killed whole. Where there is none its
+//!   start is refused, with the reason.
+//! - **Addresses given by `auto` are remembered in the state directory**, which outlives the emperor; the run
+//!   directory does not.
 
 pub mod cli;
 pub mod config;
