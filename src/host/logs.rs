@@ -1,7 +1,7 @@
 //! Where vassals' output goes: files with rotation, or the terminal behind the vassal's name.
 //!
 //! A vassal writes into a pipe. A thread of its own takes what is there, cuts it into lines and hands them
-//! to the vassal's [`Sink`]; so neither a flood of output nor a disk that hangs ever delays the emperor. No
+//! to the vassal's `Sink`; so neither a flood of output nor a disk that hangs ever delays the emperor. No
 //! buffer is kept for a vassal that is silent, and one that writes more than others can only fill its pipe
 //! and wait. Files get the bytes as they came; on a terminal every control character is shown as an
 //! escape, so that a vassal cannot move the operator's cursor or recolour his screen.
