@@ -182,59 +182,58 @@ impl Watch {
         {
             self.watch(parent, now);
         }
-        let known = self.known.get(path);
-        let before = known.and_then(|known| known.fingerprint);
+        let before = self.known.get(path).and_then(|known| known.fingerprint);
         if before.is_some() && std::fs::metadata(path).ok().map(|m| Fingerprint::of(&m)) == before {
-            if let Some(known) = self.known.get_mut(path) {
-                known.missing_since = None;
-            }
+            self.is_there(path);
             return None;
         }
         match read(path) {
             Ok(Content::Bytes(fingerprint, text)) => {
-                let mut hasher = DefaultHasher::new();
-                text.hash(&mut hasher);
-                let content = hasher.finish();
-                let same = known.is_some_and(|known| known.fingerprint.is_some() && known.content == content);
-                let news = Known {
-                    fingerprint: Some(fingerprint),
-                    content,
-                    missing_since: None,
-                };
-                self.known.insert(path.to_owned(), news);
-                (!same).then(|| Change::Read {
-                    path: path.to_owned(),
-                    text,
-                })
+                self.is_news(path, Some(fingerprint), &text)
+                    .then(|| Change::Read {
+                        path: path.to_owned(),
+                        text,
+                    })
             }
             Ok(Content::BeingWritten) => {
                 // Its writer's close is an event. One that never comes (a writer in another kernel, say) is
                 // caught by looking.
                 self.soon(now + POLL);
-                if let Some(known) = self.known.get_mut(path) {
-                    known.missing_since = None;
-                }
+                self.is_there(path);
                 None
             }
             Ok(Content::Vanished) => None,
             Err(error) => {
                 let why = error.to_string();
-                let mut hasher = DefaultHasher::new();
-                why.hash(&mut hasher);
-                let content = hasher.finish();
-                let said = known.is_some_and(|k| k.fingerprint.is_none() && k.content == content);
-                let news = Known {
-                    fingerprint: None,
-                    content,
-                    missing_since: None,
-                };
-                self.known.insert(path.to_owned(), news);
-                (!said).then(|| Change::Unreadable {
-                    path: path.to_owned(),
-                    why,
-                })
+                self.is_news(path, None, why.as_bytes())
+                    .then(|| Change::Unreadable {
+                        path: path.to_owned(),
+                        why,
+                    })
             }
         }
+    }
+
+    /// A file that is known and was seen is not missing.
+    fn is_there(&mut self, path: &Path) {
+        if let Some(known) = self.known.get_mut(path) {
+            known.missing_since = None;
+        }
+    }
+
+    /// Remembers what was found at `path`: its text, or (without a fingerprint) why it could not be read. Whether
+    /// that differs from what was found before.
+    fn is_news(&mut self, path: &Path, fingerprint: Option<Fingerprint>, found: &[u8]) -> bool {
+        let mut hasher = DefaultHasher::new();
+        found.hash(&mut hasher);
+        let news = Known {
+            fingerprint,
+            content: hasher.finish(),
+            missing_since: None,
+        };
+        let content = news.content;
+        let old = self.known.insert(path.to_owned(), news);
+        !old.is_some_and(|old| old.fingerprint.is_some() == fingerprint.is_some() && old.content == content)
     }
 
     /// Known files that are not `present` for long enough, outside directories that could not be read.
