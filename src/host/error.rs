@@ -74,6 +74,7 @@ pub enum Doing {
     CreateTun,
     AttachTun,
     SetOffload,
+    TestOffload,
     EnterNamespace,
     IdentifyNamespace,
     OpenNetlink,
@@ -111,6 +112,7 @@ impl fmt::Display for Doing {
             Self::CreateTun => "creating the tun",
             Self::AttachTun => "attaching to the tun",
             Self::SetOffload => "setting the offloads of",
+            Self::TestOffload => "testing the offloads of",
             Self::EnterNamespace => "entering the network namespace of",
             Self::IdentifyNamespace => "identifying the network namespace of",
             Self::OpenNetlink => "opening a netlink socket for",
@@ -166,6 +168,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         }
         (Doing::SetOffload, Errno::EINVAL) => {
             Some("this kernel lacks an offload; set router.offload to auto")
+        }
+        (Doing::TestOffload, Errno::EPROTO) => {
+            Some("super-frames do not survive on this kernel; set router.offload to auto or off")
         }
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")

@@ -15,6 +15,7 @@ pub mod nat;
 pub mod netns;
 pub mod perform;
 pub mod rootless;
+pub mod selftest;
 pub mod signals;
 pub mod spawn;
 pub mod state;
