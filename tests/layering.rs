@@ -1,4 +1,5 @@
 //! The walls between the rooms, as `src/lib.rs` draws them. Reads the source, as tokens, without its tests.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::BTreeSet;
 use std::fs;
