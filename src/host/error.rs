@@ -152,7 +152,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::OpenTunDevice, Errno::EACCES | Errno::EPERM) => {
             Some("make /dev/net/tun accessible (chmod 0666 /dev/net/tun is the usual setting)")
         }
-        (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Some("load the tun module"),
+        (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => {
+            Some("load the tun module (modprobe tun)")
+        }
         (Doing::CreateTun, Errno::EBUSY | Errno::EINVAL) => {
             Some("another program holds an interface of that name; choose another device name")
         }

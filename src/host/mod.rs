@@ -14,6 +14,7 @@ pub mod logs;
 pub mod nat;
 pub mod netns;
 pub mod perform;
+mod posts;
 pub mod rootless;
 pub mod selftest;
 pub mod signals;
@@ -24,6 +25,7 @@ pub mod tree;
 pub mod tun;
 pub mod uplink;
 pub mod watch;
+mod way;
 pub mod workers;
 
 pub use error::{Doing, HostError};
