@@ -37,7 +37,8 @@ def _ends(world, way):
 def _streams(count):
     def play(tools, world, way, seconds):
         caller, called, address = _ends(world, way)
-        server = called.spawn("iperf3", "-s", "-1", "-p", IPERF, stdout=subprocess.DEVNULL)
+        server = called.spawn("iperf3", "-s", "-1", "-p", IPERF, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
         try:
             wait_for(5, "iperf3 listens", lambda: called.listens(IPERF))
             before = cpu_seconds(world.router_tasks())

@@ -1,23 +1,12 @@
-"""Medians and tables."""
+"""Tables."""
 
-from statistics import median
-
+from .goals import MORE, goals
 from .loads import LOADS
 
-
-def summarise(samples):
-    """(load, way, contender) -> the median of each figure over the rounds."""
-    groups = {}
-    for sample in samples:
-        if "value" in sample:
-            groups.setdefault((sample["load"], sample["way"], sample["contender"]), []).append(sample)
-    return {key: {figure: median(values) for figure in group[0]
-                  if figure != "round" and (values := [sample[figure] for sample in group
-                                                       if isinstance(sample.get(figure), (int, float))])}
-            for key, group in groups.items()}
+US = "emperor"
 
 
-def aligned(rows, left=1):
+def aligned(rows, left):
     """Rows of text as columns; the first `left` of them begin at the left, the others end at the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(cell.ljust(width) if at < left else cell.rjust(width)
@@ -32,38 +21,86 @@ def short(value):
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def medians(summary, contenders, base):
-    """One row a load and way; behind each figure of another contender, what `base` makes of it as a factor."""
-    rows = [["median of all rounds", "way", "unit", *contenders]]
-    for load in LOADS:
-        for way in load.ways:
-            found = {name: summary.get((load.key, way, name)) for name in contenders}
-            if not any(found.values()):
-                continue
-            own = found.get(base)
-            cells = []
-            for name in contenders:
-                figures = found[name]
-                if figures is None:
-                    cells.append("-")
-                elif own is None or name == base:
-                    cells.append(short(figures["value"]))
-                else:
-                    cells.append(f"{short(figures['value'])} ({own['value'] / figures['value']:.2f}x)")
-            rows.append([load.title, way, load.unit, *cells])
+def heading(machine, versions):
+    ran = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['kernel']}"
+    return "\n".join([ran, *(f"{name}: {version}" for name, version in versions.items())])
+
+
+def rows_of(figures):
+    """Every load and way that anybody has a figure for."""
+    return [(load, way) for load in LOADS for way in load.ways
+            if any(figures.median(load.key, way, name) is not None for name in figures.contenders())]
+
+
+def medians(figures):
+    """One row a load and way; behind a figure, how many times that ours is."""
+    names = figures.contenders()
+    rows = [["median (ours as a multiple of it)", "way", "unit", *names]]
+    for load, way in rows_of(figures):
+        cells = []
+        for name in names:
+            ratio = figures.ratio(load.key, way, US, name) if name != US else None
+            failed = figures.failed(load.key, way, name)
+            text = "failed" if failed else short(figures.median(load.key, way, name))
+            cells.append(f"{text} ({ratio[0]:.2f}x)" if ratio else text)
+        rows.append([load.title, way, load.unit, *cells])
     return aligned(rows, left=3)
 
 
-def router_costs(summary, contenders):
-    """What the router's threads used."""
-    rows = [["router's processor time", "way", "unit", *contenders]]
-    for load in LOADS:
-        for way in load.ways:
-            found = {name: summary.get((load.key, way, name), {}) for name in contenders}
-            keys = sorted({key for figures in found.values() for key in figures if key.startswith("cpu_")})
-            for key in keys:
-                unit = {"cpu_s_per_gb": "s/GB"}.get(key, key.removeprefix("cpu_").replace("us_per_", "µs/"))
-                # Zero is a world without threads of its own: the kernel works in the name of whoever sends.
-                rows.append([load.title.partition(",")[0] + f" ({load.key})", way, unit,
-                             *(short(found[name].get(key) or None) for name in contenders)])
+# Figures beside the main one, and what they are.
+_BESIDE = {"lost_percent": "lost, %", "late": "out of order", "p99_us": "p99, µs", "failed": "failed",
+           "cpu_s_per_gb": "router, CPU s/GB", "cpu_us_per_packet": "router, CPU µs/packet",
+           "cpu_us_per_turn": "router, CPU µs/turn", "cpu_us_per_connection": "router, CPU µs/connection"}
+
+
+def details(figures):
+    """What else was counted; a dash where the kernel does the work in the name of whoever sends."""
+    names = figures.contenders()
+    rows = [["beside it (median)", "way", "figure", *names]]
+    for load, way in rows_of(figures):
+        for figure, title in _BESIDE.items():
+            values = [figures.median(load.key, way, name, figure=figure) for name in names]
+            if figure.startswith("cpu_"):
+                values = [value or None for value in values]
+            if any(value is not None for value in values):
+                rows.append([load.title, way, title, *map(short, values)])
     return aligned(rows, left=3)
+
+
+def growth(figures):
+    names = figures.contenders("growth")
+    rows = [["growth, vassal>vassal", "unit", *names]]
+    for load in LOADS:
+        cells = [figures.median(load.key, "vassal>vassal", name, group="growth") for name in names]
+        if any(cell is not None for cell in cells):
+            rows.append([load.title, load.unit, *map(short, cells)])
+    return aligned(rows, left=2)
+
+
+def verdicts(figures):
+    rows = [["goal", "against", "floor", "aim", "found", "least", "most", ""]]
+    for goal in goals(figures):
+        sign, unit = (">=" if goal.better is MORE else "<="), f" {goal.unit}".rstrip()
+        rows.append([goal.title, goal.against, f"{sign} {goal.floor:g}{unit}", f"{sign} {goal.aim:g}{unit}",
+                     *(map(short, goal.found) if goal.found else "---"), goal.verdict()])
+    return aligned(rows, left=4)
+
+
+def judged(figures):
+    """The goals for the record."""
+    return [{"goal": goal.title, "against": goal.against, "unit": goal.unit,
+             "better": "more" if goal.better is MORE else "less", "floor": goal.floor, "aim": goal.aim,
+             "found": goal.found and goal.found[0], "least": goal.found and goal.found[1],
+             "most": goal.found and goal.found[2], "verdict": goal.verdict()} for goal in goals(figures)]
+
+
+def everything(figures, machine, versions, skipped):
+    parts = [heading(machine, versions)]
+    if figures.contenders():
+        parts += [medians(figures), details(figures)]
+    if figures.contenders("growth"):
+        parts.append(growth(figures))
+    parts.append(verdicts(figures))
+    if skipped:
+        parts.append("\n".join(f"# SKIP {skip['name']}: {skip['reason']}" for skip in skipped))
+    return "\n\n".join(parts) + "\n"

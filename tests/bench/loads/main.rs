@@ -7,6 +7,7 @@
 //! loads connect ADDRESS SECONDS          connect, ask, hear, close; several at a time
 //! loads receive PORT                     counts datagrams until they cease
 //! loads flood ADDRESS PORT SIZE SECONDS  sends datagrams of SIZE bytes as fast as they go
+//! loads born FILE                        writes the time into FILE: the first thing a newborn vassal does
 //! ```
 //!
 //! Each prints one line of JSON when it is done; `serve` and `receive` first print `ready`.
@@ -19,7 +20,7 @@ mod turns;
 
 use std::error::Error;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where `serve` listens.
 mod port {
@@ -32,10 +33,14 @@ mod port {
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
+    let now = SystemTime::now();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["serve"] => return serve(),
+        ["born", file] => {
+            return Ok(std::fs::write(file, now.duration_since(UNIX_EPOCH)?.as_nanos().to_string())?);
+        }
         ["udp-rr", to, lasts] => turns::udp((address(to)?, port::UDP_ECHO).into(), seconds(lasts)?)?,
         ["tcp-rr", to, lasts] => turns::tcp((address(to)?, port::TCP_ECHO).into(), seconds(lasts)?)?,
         ["connect", to, lasts] => {
@@ -45,7 +50,7 @@ fn main() -> Outcome<()> {
         ["flood", to, port, size, lasts] => {
             flood::send((address(to)?, port.parse()?).into(), size.parse()?, seconds(lasts)?)?
         }
-        _ => return Err("loads serve|udp-rr|tcp-rr|connect|receive|flood …; see its source".into()),
+        _ => return Err("loads serve|udp-rr|tcp-rr|connect|receive|flood|born …; see its source".into()),
     };
     println!("{result}");
     Ok(())
