@@ -57,7 +57,7 @@ class Plan:
                 for load in loads:
                     for way in (way for way in load.ways if way in ways):
                         able = [world for world in worlds if way in world.ways]
-                        for world in _turned(able, number):
+                        for world in _turned(able, number - 1):
                             self.sample(number, "contest", load, way, world)
         finally:
             for world in worlds:
@@ -69,7 +69,7 @@ class Plan:
         try:
             for number in self.rounds():
                 for load in (load for load in LOADS if load.key in GROWTH_LOADS):
-                    for world in _turned(worlds, number):
+                    for world in _turned(worlds, number - 1):
                         self.sample(number, "growth", load, "vassal>vassal", world)
         finally:
             for world in worlds:
