@@ -58,7 +58,11 @@ fn relay(sides: &[tun::Tun; 2]) -> Result<(), Box<dyn Error>> {
         };
         for event in &events[..count] {
             let [left, right] = sides;
-            let (from, to) = if event.data() == 0 { (left, right) } else { (right, left) };
+            let (from, to) = if event.data() == 0 {
+                (left, right)
+            } else {
+                (right, left)
+            };
             burst(from, to, &mut frame)?;
         }
     }

@@ -64,5 +64,9 @@ fn once(to: SocketAddr) -> Outcome<()> {
     stream.write_all(b"?")?;
     let mut answer = Vec::with_capacity(1);
     stream.read_to_end(&mut answer)?;
-    if answer == b"?" { Ok(()) } else { Err("a wrong answer".into()) }
+    if answer == b"?" {
+        Ok(())
+    } else {
+        Err("a wrong answer".into())
+    }
 }

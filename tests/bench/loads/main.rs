@@ -39,7 +39,10 @@ fn main() -> Outcome<()> {
     let result = match words.as_slice() {
         ["serve"] => return serve(),
         ["born", file] => {
-            return Ok(std::fs::write(file, now.duration_since(UNIX_EPOCH)?.as_nanos().to_string())?);
+            return Ok(std::fs::write(
+                file,
+                now.duration_since(UNIX_EPOCH)?.as_nanos().to_string(),
+            )?);
         }
         ["udp-rr", to, lasts] => turns::udp((address(to)?, port::UDP_ECHO).into(), seconds(lasts)?)?,
         ["tcp-rr", to, lasts] => turns::tcp((address(to)?, port::TCP_ECHO).into(), seconds(lasts)?)?,
@@ -47,9 +50,11 @@ fn main() -> Outcome<()> {
             connections::open_many((address(to)?, port::CONNECTIONS).into(), seconds(lasts)?)?
         }
         ["receive", port] => flood::receive(port.parse()?)?,
-        ["flood", to, port, size, lasts] => {
-            flood::send((address(to)?, port.parse()?).into(), size.parse()?, seconds(lasts)?)?
-        }
+        ["flood", to, port, size, lasts] => flood::send(
+            (address(to)?, port.parse()?).into(),
+            size.parse()?,
+            seconds(lasts)?,
+        )?,
         _ => return Err("loads serve|udp-rr|tcp-rr|connect|receive|flood|born …; see its source".into()),
     };
     println!("{result}");

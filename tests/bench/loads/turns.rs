@@ -100,5 +100,7 @@ fn take_turns(lasts: Duration, mut turn: impl FnMut() -> Outcome<bool>) -> Outco
     }
     times.sort_unstable_by(f64::total_cmp);
     let at = |per_mille: usize| times[(times.len() - 1) * per_mille / 1000];
-    Ok(json!({"turns": times.len(), "lost": lost, "median_us": at(500), "p99_us": at(990), "worst_us": at(1000)}))
+    Ok(
+        json!({"turns": times.len(), "lost": lost, "median_us": at(500), "p99_us": at(990), "worst_us": at(1000)}),
+    )
 }
