@@ -62,14 +62,19 @@ def silence(tools, directory, seconds):
         world.set_up()
         # What the births left to do has to be over.
         end = time.monotonic() + 30
+        tasks = world.all_tasks()
+        if not tasks:
+            raise Failed("the supervisor has no threads to look at")
         last = None
-        while (now := switches(world.all_tasks())) != last:
+        while (now := switches(tasks)) != last:
             if time.monotonic() > end:
                 raise Failed("the supervisor does not come to rest")
             last = now
             time.sleep(2)
         time.sleep(seconds)
-        return {"value": switches(world.all_tasks()) - now, "seconds": seconds}
+        if sorted(world.all_tasks()) != sorted(tasks):
+            raise Failed("threads came or went while all should have been silent")
+        return {"value": switches(tasks) - now, "seconds": seconds}
     finally:
         if world.process:
             world.demolish()

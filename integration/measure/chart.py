@@ -6,7 +6,7 @@ from .loads import LOADS
 from .report import US, short
 
 WIDTH, PANEL, GAP = 900, 420, 20
-BAR, STEP, NAME, VALUE = 14, 21, 112, 62
+BAR, STEP, NAME, VALUE = 14, 21, 152, 56
 
 # What is drawn, in reading order: load, way, group.
 PANELS = (
@@ -17,7 +17,7 @@ PANELS = (
     ("tcp1", "vassal>vassal", "growth"), ("udp64", "vassal>vassal", "growth"),
 )
 
-NAMES = {US: "mini-emperor", "veth": "veth + bridge", "relay": "bare relay"}
+NAMES = {US: "mini-emperor", "veth": "veth + bridge", "relay": "bare relay", "uwsgi": "uWSGI"}
 
 STYLE = """
   text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328; }
@@ -55,15 +55,17 @@ def _text(x, y, words, kind="", end=False):
 
 def _heading(machine, versions):
     ran = f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}; medians"
-    peers = ", ".join(f"{name} {_bare(name, version)}" for name, version in versions.items())
+    peers = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [_text(GAP, 32, "mini-Emperor's router beside its rivals, same machine, same run", "title"),
             _text(GAP, 52, ran, "quiet"), _text(GAP, 69, peers, "quiet")], 92
 
 
-def _bare(name, version):
-    """A version without the program's own name before it and the build behind it."""
-    words = [word for word in version.split() if word.lower() not in (name, "version")]
-    return words[0] if words else version
+def _named(name):
+    """A contender as a reader knows it."""
+    kind, _, size = name.rpartition("-")
+    if kind in ("idle", "rules"):
+        return f"{int(size):,} {'idle vassals' if kind == 'idle' else 'rules'}".replace("1 idle vassals", "1 idle vassal")
+    return f"{kind}, MTU {size}" if size.isdigit() else NAMES.get(name, name)
 
 
 def _panel(figures, key, way, group):
@@ -83,7 +85,7 @@ def _panel(figures, key, way, group):
     for at, (name, value) in enumerate(bars):
         y = 38 + at * STEP
         kind = "ours" if name == US or group == "growth" else "bar"
-        parts += [_text(NAME - 8, y + 11, NAMES.get(name, name), end=True),
+        parts += [_text(NAME - 8, y + 11, _named(name), end=True),
                   f'<rect x="{NAME}" y="{y}" width="{max(1, room * value / most):.1f}" height="{BAR}" rx="2" '
                   f'class="{kind}"/>',
                   _text(NAME + max(1, room * value / most) + 6, y + 11, short(value))]

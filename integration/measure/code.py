@@ -16,7 +16,9 @@ def measure(target, rounds):
     samples = []
     for number in range(1, rounds + 1):
         result.unlink(missing_ok=True)
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(command)}:\n{done.stderr}")
         value = json.loads(result.read_text())["median"]["point_estimate"]
         samples.append({"round": number, "group": "alone", "load": "code", "way": "", "contender": "emperor",
                         "case": CASE, "value": value})

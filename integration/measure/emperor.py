@@ -92,7 +92,8 @@ class Emperor(World):
         return {"rss": sizes["Rss:"], "pss": sizes["Pss:"]}
 
     def router_tasks(self):
-        return threads(self.process.pid, "router")
+        # io_uring may add threads of the kernel's to those of the program.
+        return threads(self.process.pid, ("router", "iou-"))
 
     def all_tasks(self):
         return threads(self.process.pid)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -82,25 +83,27 @@ def uwsgi(directory):
 
 def versions(tools):
     """What took part, by name."""
-    def first_line(*command):
+    def version(*command):
         try:
             # pasta also speaks to the system's log, and complains on standard error if there is none.
             said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
         except OSError:
             return None
-        return said.strip().splitlines()[0] if said.strip() else None
+        # "iperf 3.12 (cJSON 1.7.15)": the first number with a point in the first line.
+        found = re.search(r"\d+\.\d\S*", said.partition("\n")[0])
+        return found and found[0]
 
     def of_package(name):
-        return first_line("dpkg-query", "-W", "-f", "${Version}", name)
+        return version("dpkg-query", "-W", "-f", "${Version}", name)
 
-    return {name: version for name, version in {
-        "mini-emperor": first_line(tools.emperor, "--version"),
-        "uwsgi": tools.uwsgi and first_line(tools.uwsgi, "--version"),
+    return {name: number for name, number in {
+        "mini-emperor": version(tools.emperor, "--version"),
+        "uwsgi": tools.uwsgi and version(tools.uwsgi, "--version"),
         # Debian's build of pasta does not know its version.
-        "pasta": tools.pasta and (of_package("passt") or first_line("pasta", "--version")),
-        "slirp4netns": tools.slirp4netns and first_line("slirp4netns", "--version"),
-        "iperf3": first_line("iperf3", "--version"),
-    }.items() if version}
+        "pasta": tools.pasta and (of_package("passt") or version("pasta", "--version")),
+        "slirp4netns": tools.slirp4netns and version("slirp4netns", "--version"),
+        "iperf3": version("iperf3", "--version"),
+    }.items() if number}
 
 
 def machine():

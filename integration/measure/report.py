@@ -2,6 +2,7 @@
 
 from .goals import MORE, goals
 from .loads import LOADS
+from .worlds import WAYS
 
 US = "emperor"
 
@@ -18,33 +19,41 @@ def short(value):
     """Three figures that count."""
     if value is None:
         return "-"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def heading(machine, versions):
     ran = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['kernel']}"
-    return "\n".join([ran, *(f"{name}: {version}" for name, version in versions.items())])
+    return "\n".join([ran, ", ".join(f"{name} {version}" for name, version in versions.items())])
 
 
-def rows_of(figures):
-    """Every load and way that anybody has a figure for."""
-    return [(load, way) for load in LOADS for way in load.ways
-            if any(figures.median(load.key, way, name) is not None for name in figures.contenders())]
+def ways(figures):
+    """Each way that was measured, with the loads and the contenders that have figures for it."""
+    for way in WAYS:
+        names = [name for name in figures.contenders()
+                 if any(figures.median(load.key, way, name) is not None or figures.failed(load.key, way, name)
+                        for load in LOADS)]
+        loads = [load for load in LOADS
+                 if any(figures.median(load.key, way, name) is not None for name in names)]
+        if loads:
+            yield way, loads, names
 
 
 def medians(figures):
-    """One row a load and way; behind a figure, how many times that ours is."""
-    names = figures.contenders()
-    rows = [["median (ours as a multiple of it)", "way", "unit", *names]]
-    for load, way in rows_of(figures):
-        cells = []
-        for name in names:
-            ratio = figures.ratio(load.key, way, US, name) if name != US else None
-            failed = figures.failed(load.key, way, name)
-            text = "failed" if failed else short(figures.median(load.key, way, name))
-            cells.append(f"{text} ({ratio[0]:.2f}x)" if ratio else text)
-        rows.append([load.title, way, load.unit, *cells])
-    return aligned(rows, left=3)
+    """One table a way; behind a figure, how many times that ours is."""
+    tables = []
+    for way, loads, names in ways(figures):
+        rows = [[f"{way}: median (ours as a multiple)", "unit", *names]]
+        for load in loads:
+            cells = []
+            for name in names:
+                ratio = figures.ratio(load.key, way, US, name) if name != US else None
+                failed = figures.failed(load.key, way, name)
+                text = "failed" if failed else short(figures.median(load.key, way, name))
+                cells.append(f"{text} ({ratio[0]:.2f}x)" if ratio else text)
+            rows.append([load.title, load.unit, *cells])
+        tables.append(aligned(rows, left=2))
+    return tables
 
 
 # Figures beside the main one, and what they are.
@@ -55,16 +64,18 @@ _BESIDE = {"lost_percent": "lost, %", "late": "out of order", "p99_us": "p99, µ
 
 def details(figures):
     """What else was counted; a dash where the kernel does the work in the name of whoever sends."""
-    names = figures.contenders()
-    rows = [["beside it (median)", "way", "figure", *names]]
-    for load, way in rows_of(figures):
-        for figure, title in _BESIDE.items():
-            values = [figures.median(load.key, way, name, figure=figure) for name in names]
-            if figure.startswith("cpu_"):
-                values = [value or None for value in values]
-            if any(value is not None for value in values):
-                rows.append([load.title, way, title, *map(short, values)])
-    return aligned(rows, left=3)
+    tables = []
+    for way, loads, names in ways(figures):
+        rows = [[f"{way}: beside it", "median", *names]]
+        for load in loads:
+            for figure, title in _BESIDE.items():
+                values = [figures.median(load.key, way, name, figure=figure) for name in names]
+                if figure.startswith("cpu_"):
+                    values = [value or None for value in values]
+                if any(value is not None for value in values):
+                    rows.append([load.title, title, *map(short, values)])
+        tables.append(aligned(rows, left=2))
+    return tables
 
 
 def growth(figures):
@@ -79,11 +90,12 @@ def growth(figures):
 
 def verdicts(figures):
     rows = [["goal", "against", "floor", "aim", "found", "least", "most", ""]]
-    for goal in goals(figures):
+    for goal in (goal for goal in goals(figures) if goal.found):
         sign, unit = (">=" if goal.better is MORE else "<="), f" {goal.unit}".rstrip()
         rows.append([goal.title, goal.against, f"{sign} {goal.floor:g}{unit}", f"{sign} {goal.aim:g}{unit}",
-                     *(map(short, goal.found) if goal.found else "---"), goal.verdict()])
-    return aligned(rows, left=4)
+                     *map(short, goal.found), goal.verdict()])
+    left_out = sum(goal.found is None for goal in goals(figures))
+    return aligned(rows, left=4) + (f"\n({left_out} goals were not measured)" if left_out else "")
 
 
 def judged(figures):
@@ -95,9 +107,7 @@ def judged(figures):
 
 
 def everything(figures, machine, versions, skipped):
-    parts = [heading(machine, versions)]
-    if figures.contenders():
-        parts += [medians(figures), details(figures)]
+    parts = [heading(machine, versions), *medians(figures), *details(figures)]
     if figures.contenders("growth"):
         parts.append(growth(figures))
     parts.append(verdicts(figures))

@@ -111,7 +111,7 @@ def state_of(path):
 
 
 def threads(pid, prefix=""):
-    """The threads of a process whose names begin with `prefix`, as directories below /proc."""
+    """The threads of a process whose names begin with `prefix` (or one of several), as directories below /proc."""
     try:
         tasks = [f"/proc/{pid}/task/{tid}" for tid in os.listdir(f"/proc/{pid}/task")]
     except OSError:
