@@ -42,7 +42,8 @@ def _streams(count):
         try:
             wait_for(5, "iperf3 listens", lambda: called.listens(IPERF))
             before = cpu_seconds(world.router_tasks())
-            said = caller.run("iperf3", "-c", address, "-p", IPERF, "-t", seconds, "-P", count, "-J",
+            # iperf3 counts in whole seconds.
+            said = caller.run("iperf3", "-c", address, "-p", IPERF, "-t", max(1, round(seconds)), "-P", count, "-J",
                               "--connect-timeout", 3000, *(["-R"] if way == "host>vassal" else []),
                               timeout=seconds + 30)
             used = cpu_seconds(world.router_tasks()) - before
