@@ -38,7 +38,8 @@ class Tools:
 def find(wanted):
     """Builds what is ours, and gets those of the `wanted` contenders that are not."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
-    install([tool for tool in PACKAGES if tool not in OPTIONAL or tool in wanted])
+    install(PACKAGES[tool] for tool in PACKAGES
+            if not shutil.which(tool) and (tool not in OPTIONAL or tool in wanted))
     for tool in PACKAGES:
         if tool not in OPTIONAL and not shutil.which(tool):
             sys.exit(f"{tool} is missing; on Debian: apt-get install {PACKAGES[tool]}")
@@ -46,15 +47,15 @@ def find(wanted):
     cargo = ["cargo", "build", "--quiet", "--release"]
     subprocess.run([*cargo, "--examples", *([] if given else ["--bin", "mini-emperor"])], check=True)
     release = target / "release"
-    return Tools(target=str(target), emperor=os.path.abspath(given) if given else str(release / "mini-emperor"),
+    return Tools(target=str(target), emperor=given or str(release / "mini-emperor"),
                  loads=str(release / "examples/loads"), relay=str(release / "examples/relay"),
                  uwsgi=uwsgi(target / "peers") if "uwsgi" in wanted else None,
-                 pasta=shutil.which("pasta"), slirp4netns=shutil.which("slirp4netns"))
+                 **{tool: shutil.which(tool) if tool in wanted else None for tool in OPTIONAL})
 
 
-def install(tools):
-    """As root on a Debian-like system; elsewhere what is missing is skipped, or named."""
-    missing = sorted({PACKAGES[tool] for tool in tools if not shutil.which(tool)})
+def install(packages):
+    """On a Debian-like system; elsewhere what is missing is skipped, or named."""
+    missing = sorted(set(packages))
     if missing and shutil.which("apt-get"):
         environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
         for words in (["update", "-q"], ["install", "-qy", "--no-install-recommends", *missing]):
@@ -68,8 +69,11 @@ def uwsgi(directory):
         return str(binary)
     print(f"building uWSGI {UWSGI}", file=sys.stderr, flush=True)
     directory.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run([*pip, "--version"], capture_output=True).returncode != 0:
+        install(["python3-pip"])
     try:
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+        subprocess.run([*pip, "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                         "--no-binary", ":all:", "--dest", directory, f"uwsgi=={UWSGI}"], check=True)
         subprocess.run(["tar", "xzf", f"uwsgi-{UWSGI}.tar.gz"], cwd=directory, check=True)
         with open(directory / "build.log", "w") as log:
