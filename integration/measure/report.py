@@ -95,7 +95,9 @@ def verdicts(figures):
         rows.append([goal.title, goal.against, f"{sign} {goal.floor:g}{unit}", f"{sign} {goal.aim:g}{unit}",
                      *map(short, goal.found), goal.verdict()])
     left_out = sum(goal.found is None for goal in goals(figures))
-    return aligned(rows, left=4) + (f"\n({left_out} goals were not measured)" if left_out else "")
+    lines = ([aligned(rows, left=4)] if len(rows) > 1 else []) + (
+        [f"({left_out} goals were not measured)"] if left_out else [])
+    return "\n".join(lines)
 
 
 def judged(figures):
