@@ -145,7 +145,10 @@ impl fmt::Display for Doing {
 }
 
 /// What the operator can do about `errno` while `doing`.
-#[allow(clippy::too_many_lines, reason = "one table: where to look for a piece of advice")]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one table: where to look for a piece of advice"
+)]
 fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
     match (doing, errno) {
         (Doing::Clone, Errno::EPERM) => Some("run as root, or allow unprivileged user namespaces"),
