@@ -4,7 +4,8 @@
 //! watch of a path costs little; so whoever looks asks for all of them each time, and a directory that took another's
 //! path is watched from that look on.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,9 +18,12 @@ pub(super) struct Posts {
     /// `None` where inotify refuses.
     watcher: Option<RecommendedWatcher>,
     events: Arc<Notify>,
-    held: BTreeSet<PathBuf>,
-    wanted: BTreeSet<PathBuf>,
+    held: BTreeMap<PathBuf, Identity>,
+    wanted: BTreeMap<PathBuf, Identity>,
 }
+
+/// Device and inode of a directory.
+type Identity = (u64, u64);
 
 impl Posts {
     /// Nothing is watched yet. Says so if the kernel gives no inotify, as when the user has too many.
@@ -37,8 +41,8 @@ impl Posts {
         Self {
             watcher: watcher.ok(),
             events,
-            held: BTreeSet::new(),
-            wanted: BTreeSet::new(),
+            held: BTreeMap::new(),
+            wanted: BTreeMap::new(),
         }
     }
 
@@ -47,9 +51,17 @@ impl Posts {
         let Some(watcher) = &mut self.watcher else {
             return false;
         };
+        let Ok(found) = directory.metadata() else {
+            return false;
+        };
+        let identity = (found.dev(), found.ino());
+        if self.held.get(directory).is_some_and(|held| *held != identity) {
+            // Another one has taken its path; it has ended already if the old one is gone.
+            let _ = watcher.unwatch(directory);
+        }
         let watched = watcher.watch(directory, RecursiveMode::NonRecursive).is_ok();
         if watched {
-            self.wanted.insert(directory.to_owned());
+            self.wanted.insert(directory.to_owned(), identity);
         }
         watched
     }
@@ -58,7 +70,7 @@ impl Posts {
     pub(super) fn tidy(&mut self) {
         let wanted = std::mem::take(&mut self.wanted);
         if let Some(watcher) = &mut self.watcher {
-            for directory in self.held.difference(&wanted) {
+            for directory in self.held.keys().filter(|held| !wanted.contains_key(*held)) {
                 // It has ended already if its directory is gone.
                 let _ = watcher.unwatch(directory);
             }

@@ -2,11 +2,11 @@
 //!
 //! Each worker owns the *read* side of some ports and may write to all of them; so the frames of one flow,
 //! which come from one port, are handled by one thread in their order. What a frame may do is decided by
-//! the pure [`Router`](crate::router::Router) at a worker's [`desk`]; an [`engine`](Engine) only carries frames
+//! the pure [`Router`](crate::router::Router) at a worker's desk; an [`engine`](Engine) only carries frames
 //! to it and from it.
 //!
 //! Policy reaches a worker as a [`Plane`]: compiled tables and the devices they speak of, swapped whole. The
-//! control plane sends [`Order`]s and pokes (an eventfd); nothing else wakes an idle worker, and no lock is on
+//! control plane sends orders and pokes (an eventfd); nothing else wakes an idle worker, and no lock is on
 //! the way of a packet.
 
 mod desk;
