@@ -181,8 +181,16 @@ impl Daemon {
 
     fn device_lost(&mut self, lost: DeviceLost) {
         let alive = self.lives.values().find(|alive| alive.port == Some(lost.port));
-        let Some(alive) = alive else { return };
         let errno = lost.errno.desc();
+        if lost.port == self.uplink.port() {
+            let device = &self.settings.router.device;
+            tracing::error!(
+                device,
+                errno,
+                "the uplink was taken away: vassals are cut off from the host until a restart"
+            );
+        }
+        let Some(alive) = alive else { return };
         tracing::error!(name = %alive.name, errno, "the tun was taken away from inside; killing the vassal");
         alive.handle.signal(libc::SIGKILL);
     }
