@@ -10,8 +10,8 @@ use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
 
 use super::pacing::Pacing;
-use super::run::{Run, Word};
-use super::state::{End, Life, Rest};
+use super::run::Word;
+use super::state::{End, Life, Rest, State};
 use super::table::Notice;
 
 /// What happened.
@@ -30,7 +30,7 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
-    /// A vassal that an earlier emperor started was found alive.
+    /// An earlier emperor left this vassal.
     Adopted(Box<Adoption>),
     /// The command of this life says something about itself, or the host about it.
     Says {
@@ -64,15 +64,17 @@ pub enum Event {
     Hurry,
 }
 
-/// A vassal that an earlier emperor started.
+/// A vassal of an earlier emperor.
 #[derive(Debug, Clone)]
 pub struct Adoption {
     /// What it was started from, with whatever was live since.
     pub definition: Definition,
     /// Bound to it.
     pub addresses: Vec<IpNet>,
-    /// The process; [`Run::adopted`] makes it.
-    pub run: Run,
+    /// Where it is: [`State::Running`] with what [`Run::adopted`](super::Run::adopted) makes, or a state without a process.
+    pub state: State,
+    /// Its last process.
+    pub life: Life,
     /// How often a process was started after the first.
     pub restarts: u64,
     /// Its back-off; [`Pacing::resumed`] makes it.

@@ -134,7 +134,7 @@ impl Emperor {
         self.refused.remove(&definition.path);
         let change = match self.vassals.get_mut(&name) {
             None => {
-                let vassal = Vassal::new(definition, addresses, at.now);
+                let vassal = Vassal::new(definition, addresses, State::Waiting { until: at.now });
                 self.vassals.insert(name.clone(), vassal);
                 Change::Restart
             }
@@ -175,20 +175,33 @@ impl Emperor {
 
     /// A vassal of an earlier emperor goes on under this one, with the addresses it has.
     fn adopt(&mut self, adoption: Adoption, at: Moment, todo: &mut Vec<Action>) {
-        let (name, run) = (adoption.definition.name.clone(), adoption.run);
-        self.next_life = self.next_life.max(run.life.0 + 1);
+        let (name, life) = (adoption.definition.name.clone(), adoption.life);
+        self.next_life = self.next_life.max(life.0 + 1);
         let mut settled = adoption.definition.clone();
         settled.network.address = Addresses::Fixed(adoption.addresses.clone());
         let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&settled).is_err();
         if refused {
             // Never two processes for one vassal, nor two vassals for one address.
-            todo.push(Action::Kill { name, life: run.life });
+            todo.push(Action::Kill { name, life });
             return;
         }
-        let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, at.now);
+        let (state, input) = match adoption.state {
+            State::Running(run) => (State::Waiting { until: at.now }, Some(Input::Adopted(run))),
+            // The process of such a state is not one of ours any more, if there is any.
+            State::Starting { .. } | State::Stopping { .. } | State::Gone => {
+                (State::Waiting { until: at.now }, None)
+            }
+            state @ (State::Waiting { .. } | State::Idle | State::Down { .. }) => (state, None),
+        };
+        if state == State::Idle {
+            todo.push(Action::Await(name.clone()));
+        }
+        let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, state);
         vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
         self.vassals.insert(name.clone(), vassal);
-        self.input(&name, Input::Adopted(run), at, todo);
+        if let Some(input) = input {
+            self.input(&name, input, at, todo);
+        }
     }
 
     fn remove(&mut self, path: &Path, at: Moment, todo: &mut Vec<Action>) {

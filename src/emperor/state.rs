@@ -18,10 +18,12 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::run::Run;
 
 /// One process of one vassal; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Life(pub u64);
 
 /// Where a vassal is.
@@ -129,7 +131,8 @@ pub enum Then {
 }
 
 /// Why a vassal is not started again by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rest {
     /// Its restart policy.
     Policy,
@@ -162,7 +165,8 @@ impl std::fmt::Display for Rest {
 }
 
 /// What the emperor ends a vassal for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// The command's first instruction was not reached in this time.
     NotBorn(Duration),
@@ -192,7 +196,8 @@ impl std::fmt::Display for Fault {
 }
 
 /// How a life ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum End {
     /// It never reached the command's first instruction; the sentence says why.
     Stillborn(String),
@@ -204,6 +209,8 @@ pub enum End {
     Felled(Fault),
     /// It ended where nobody could see how.
     Unknown,
+    /// It ran under an earlier emperor and could not be taken over; the sentence says why.
+    Lost(String),
 }
 
 impl End {
@@ -217,6 +224,7 @@ impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stillborn(why) => f.write_str(why),
+            Self::Lost(why) => write!(f, "could not be taken over: {why}"),
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
             Self::Felled(fault) => write!(f, "ended by the emperor: {fault}"),

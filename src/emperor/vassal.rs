@@ -1,7 +1,6 @@
 //! One vassal as the emperor knows it, and what an order of the table means for it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use ipnet::IpNet;
 
@@ -31,12 +30,12 @@ pub struct Vassal {
 }
 
 impl Vassal {
-    /// One that has just been defined: it waits for nothing.
-    pub(super) fn new(definition: Arc<Definition>, addresses: Vec<IpNet>, now: Instant) -> Self {
+    /// One without a history.
+    pub(super) fn new(definition: Arc<Definition>, addresses: Vec<IpNet>, state: State) -> Self {
         Self {
             definition,
             addresses,
-            state: State::Waiting { until: now },
+            state,
             restarts: 0,
             last_end: None,
             pacing: Pacing::default(),

@@ -58,7 +58,7 @@ impl Daemon {
                     End::Stillborn(_) => {
                         tracing::error!(%name, %end, after, "vassal failed; it is tried again")
                     }
-                    End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown => {
+                    End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown | End::Lost(_) => {
                         tracing::warn!(%name, %end, after, "vassal ended; it is started again");
                     }
                 }
