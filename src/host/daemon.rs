@@ -17,6 +17,7 @@ use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
+use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News};
@@ -33,6 +34,8 @@ use super::workers::{DeviceLost, Workers};
 pub(super) struct Alive {
     pub(super) name: Name,
     pub(super) handle: Arc<Handle>,
+    pub(super) spoken: Spoken,
+    pub(super) probe: Option<Probing>,
     pub(super) pid: u32,
     pub(super) netns: u64,
     pub(super) port: Option<PortId>,

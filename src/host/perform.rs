@@ -1,16 +1,12 @@
 //! What the emperor decided, done; and what the lives tell, passed on.
 
-use nix::libc;
-
-use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
-use crate::emperor::table::Notice;
 use crate::emperor::{Action, Event, Run};
 use crate::router::Attachment;
 
-use super::ask;
 use super::daemon::{Alive, Daemon};
+use super::dialogue::{self, Spoken};
 use super::life::{Birth, News};
 use super::state::Record;
 use super::tun::Tun;
@@ -29,11 +25,11 @@ impl Daemon {
                 definition,
                 addresses,
             } => self.spawn(life, definition, addresses),
-            Action::Probe { .. } => {}
+            Action::Probe { name, life, port } => self.probe(name, life, port),
             Action::Reload { name, life, by } => self.reload(&name, life, by),
             Action::Ask { name, life, by } => self.ask(&name, life, by),
             Action::Await(name) => tracing::info!(%name, "waiting for a client"),
-            Action::Say { name, notice } => say(&name, notice),
+            Action::Say { name, notice } => dialogue::say(&name, notice),
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {
@@ -80,6 +76,8 @@ impl Daemon {
         let alive = Alive {
             name,
             handle: Arc::default(),
+            spoken: Spoken::default(),
+            probe: None,
             pid: 0,
             netns: 0,
             port: None,
@@ -97,40 +95,6 @@ impl Daemon {
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
-    }
-
-    fn reload(&self, name: &Name, life: Life, by: Reload) {
-        let Some(alive) = self.lives.get(&life) else {
-            return;
-        };
-        tracing::info!(%name, "asking the vassal to reload");
-        match by {
-            Reload::Signal(signal) => alive.handle.signal(signal),
-            Reload::Emperor | Reload::Restart => {}
-        }
-    }
-
-    fn ask(&self, name: &Name, life: Life, by: Farewell) {
-        let Some(alive) = self.lives.get(&life) else {
-            return;
-        };
-        let signal = match by {
-            Farewell::Signal(signal) => signal,
-            Farewell::Emperor => libc::SIGTERM,
-        };
-        let first_of_its_namespace = self
-            .emperor
-            .vassals()
-            .get(name)
-            .is_some_and(|vassal| vassal.definition.namespaces.pid);
-        if first_of_its_namespace && ask::would_end_any_other_process(alive.pid, signal) {
-            // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
-            alive.handle.signal(libc::SIGKILL);
-        } else {
-            alive.handle.signal(signal);
-            // A stopped process cannot end.
-            alive.handle.signal(libc::SIGCONT);
-        }
     }
 
     fn update(&mut self, definition: &Definition) {
@@ -172,6 +136,7 @@ impl Daemon {
                 });
                 self.record(&name);
             }
+            News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }
     }
@@ -237,17 +202,5 @@ impl Daemon {
         if let Err(error) = self.state.record(&record) {
             tracing::error!("{error}");
         }
-    }
-}
-
-/// Tells the operator what became of a running vassal.
-fn say(name: &Name, notice: Notice) {
-    match notice {
-        Notice::Ready => tracing::info!(%name, "vassal ready"),
-        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
-        Notice::ReloadLate(limit) => {
-            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
-        }
-        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
     }
 }
