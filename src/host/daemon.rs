@@ -23,6 +23,7 @@ use super::facts::Facts;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News};
 use super::logs::{Logs, Screen};
 use super::rootless::Station;
+use super::selftest;
 use super::signals::{Signals, Wanted};
 use super::spawn::Cradle;
 use super::state::StateFiles;
@@ -67,7 +68,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Takes the lock, starts the router and the uplink. Nothing is left behind if any of it fails.
-    pub async fn start(settings: Settings, station: Station, screen: Screen) -> Result<Self, HostError> {
+    pub async fn start(mut settings: Settings, station: Station, screen: Screen) -> Result<Self, HostError> {
         // A writer that waits for a lease of ours makes the kernel tell us so.
         super::signals::ignore_lease_breaks()?;
         let signals = Signals::listen()?;
@@ -81,9 +82,10 @@ impl Daemon {
             in_: settings.firewall_in.clone(),
             isolate: settings.router.isolate,
         };
+        settings.router.offload = selftest::decide(settings.router.offload).await?;
         let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
-        let workers = Workers::start(count, fabric.tables(), &lost_sender)?;
-        let uplink = Uplink::start(&settings, station, &mut fabric, &workers).await?;
+        let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &lost_sender)?;
+        let uplink = Uplink::start(&settings, station, &mut fabric, &mut workers).await?;
         let book = AddressBook::new(remembered.clone());
         Ok(Self {
             facts: Facts {

@@ -74,6 +74,7 @@ pub enum Doing {
     CreateTun,
     AttachTun,
     SetOffload,
+    TestOffload,
     EnterNamespace,
     IdentifyNamespace,
     OpenNetlink,
@@ -95,6 +96,7 @@ pub enum Doing {
     Probe,
     Confine,
     StartWorker,
+    StartEngine,
     ListenForSignals,
     Lock,
     MakeDirectory,
@@ -113,6 +115,7 @@ impl fmt::Display for Doing {
             Self::CreateTun => "creating the tun",
             Self::AttachTun => "attaching to the tun",
             Self::SetOffload => "setting the offloads of",
+            Self::TestOffload => "testing the offloads of",
             Self::EnterNamespace => "entering the network namespace of",
             Self::IdentifyNamespace => "identifying the network namespace of",
             Self::OpenNetlink => "opening a netlink socket for",
@@ -134,6 +137,7 @@ impl fmt::Display for Doing {
             Self::Probe => "probing a port of",
             Self::Confine => "confining",
             Self::StartWorker => "starting a thread of",
+            Self::StartEngine => "starting the router on",
             Self::ListenForSignals => "listening for signals to",
             Self::Lock => "locking",
             Self::MakeDirectory => "making the directory",
@@ -171,6 +175,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::SetOffload, Errno::EINVAL) => {
             Some("this kernel lacks an offload; set router.offload to auto")
         }
+        (Doing::TestOffload, Errno::EPROTO) => {
+            Some("super-frames do not survive on this kernel; set router.offload to auto or off")
+        }
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")
         }
@@ -180,6 +187,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::SetForwarding, Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
             Some("switch it on outside this container, or set nat.ip_forward to false")
         }
+        (Doing::StartEngine, _) => Some(
+            "this kernel has or allows no such io_uring (Linux 6.7, kernel.io_uring_disabled, seccomp); set router.engine to auto or epoll",
+        ),
         (Doing::Lock, Errno::EAGAIN) => {
             Some("another emperor runs there; give this one its own run_directory")
         }

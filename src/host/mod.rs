@@ -20,6 +20,7 @@ pub mod notify;
 pub mod perform;
 pub mod probe;
 pub mod rootless;
+pub mod selftest;
 pub mod signals;
 pub mod spawn;
 pub mod state;

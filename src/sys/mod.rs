@@ -7,6 +7,7 @@ pub mod process;
 pub mod readiness;
 pub mod socket;
 pub mod tun;
+pub mod uring;
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
