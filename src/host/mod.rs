@@ -18,6 +18,7 @@ pub mod nat;
 pub mod netns;
 pub mod notify;
 pub mod perform;
+mod posts;
 pub mod probe;
 pub mod rootless;
 pub mod selftest;
@@ -29,6 +30,7 @@ pub mod tree;
 pub mod tun;
 pub mod uplink;
 pub mod watch;
+mod way;
 pub mod workers;
 
 pub use error::{Doing, HostError};
