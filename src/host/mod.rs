@@ -26,6 +26,7 @@ pub mod signals;
 pub mod spawn;
 pub mod state;
 pub mod status;
+pub mod strays;
 pub mod tree;
 pub mod tun;
 pub mod uplink;
