@@ -9,15 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use nix::libc;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
-use crate::emperor::state::Life;
-use crate::emperor::{Emperor, Event};
+use crate::emperor::state::{Fault, Life};
+use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
+use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News};
@@ -35,6 +35,8 @@ use super::workers::{DeviceLost, Workers};
 pub(super) struct Alive {
     pub(super) name: Name,
     pub(super) handle: Arc<Handle>,
+    pub(super) spoken: Spoken,
+    pub(super) probe: Option<Probing>,
     pub(super) pid: u32,
     pub(super) netns: u64,
     pub(super) port: Option<PortId>,
@@ -167,6 +169,10 @@ impl Daemon {
                 self.tell(Event::StopAll);
             }
             Wanted::Look => self.look(),
+            Wanted::Reload => {
+                self.look();
+                self.tell(Event::Reload);
+            }
             Wanted::TryNow => self.tell(Event::TryNow),
             Wanted::Status => self.log_status(),
         }
@@ -180,7 +186,6 @@ impl Daemon {
     }
 
     fn device_lost(&mut self, lost: DeviceLost) {
-        let alive = self.lives.values().find(|alive| alive.port == Some(lost.port));
         let errno = lost.errno.desc();
         if lost.port == self.uplink.port() {
             let device = &self.settings.router.device;
@@ -190,9 +195,12 @@ impl Daemon {
                 "the uplink was taken away: vassals are cut off from the host until a restart"
             );
         }
-        let Some(alive) = alive else { return };
-        tracing::error!(name = %alive.name, errno, "the tun was taken away from inside; killing the vassal");
-        alive.handle.signal(libc::SIGKILL);
+        let life = self.lives.iter().find(|(_, alive)| alive.port == Some(lost.port));
+        let Some((&life, alive)) = life else { return };
+        tracing::debug!(name = %alive.name, errno, "its tun ends");
+        let name = alive.name.clone();
+        let word = Word::Fault(Fault::DeviceLost);
+        self.tell(Event::Says { name, life, word });
     }
 
     fn remember(&mut self) {

@@ -91,6 +91,9 @@ pub enum Doing {
     Open,
     OpenGate,
     OpenLog,
+    OpenNotify,
+    OpenChannel,
+    Probe,
     Confine,
     StartWorker,
     StartEngine,
@@ -129,6 +132,9 @@ impl fmt::Display for Doing {
             Self::Open => "opening",
             Self::OpenGate => "opening the gate of",
             Self::OpenLog => "opening the log of",
+            Self::OpenNotify => "opening the notify socket of",
+            Self::OpenChannel => "opening the control socket of",
+            Self::Probe => "probing a port of",
             Self::Confine => "confining",
             Self::StartWorker => "starting a thread of",
             Self::StartEngine => "starting the router on",
@@ -222,7 +228,7 @@ pub fn step_sentence(report: &Report) -> String {
         Step::ParentDeath => "tying it to the emperor's life",
         Step::Directory => "changing to the directory",
         Step::Signals => "resetting signals",
-        Step::Descriptors => "closing descriptors",
+        Step::Descriptors => "handing over descriptors",
         Step::Exec => "executing",
     };
     let advice = match (report.step, errno) {

@@ -1,14 +1,12 @@
 //! What the emperor decided, done; and what the lives tell, passed on.
 
-use nix::libc;
-
 use crate::config::{Definition, Name};
-use crate::emperor::state::{End, Life, State};
-use crate::emperor::{Action, Event};
+use crate::emperor::state::{End, Life};
+use crate::emperor::{Action, Event, Run};
 use crate::router::Attachment;
 
-use super::ask;
 use super::daemon::{Alive, Daemon};
+use super::dialogue::Spoken;
 use super::life::{Birth, News};
 use super::state::Record;
 use super::tun::Tun;
@@ -27,7 +25,11 @@ impl Daemon {
                 definition,
                 addresses,
             } => self.spawn(life, definition, addresses),
-            Action::Ask { name, life, signal } => self.ask(&name, life, signal),
+            Action::Probe { name, life, port } => self.probe(name, life, port),
+            Action::Reload { name, life, by } => self.reload(&name, life, by),
+            Action::Ask { name, life, by } => self.ask(&name, life, by),
+            Action::Await(name) => tracing::info!(%name, "waiting for a client"),
+            Action::Say { name, notice } => self.say(&name, notice),
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {
@@ -41,10 +43,10 @@ impl Daemon {
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end } if end.is_failure() => {
-                tracing::error!(%name, %end, "vassal failed; it stays down until its file changes");
+            Action::Abandon { name, end, why } if end.is_failure() => {
+                tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
             }
-            Action::Abandon { name, end } => tracing::info!(%name, %end, "vassal ended"),
+            Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
             Action::Retry { name, end, at } => {
                 let delay = at.saturating_duration_since(std::time::Instant::now());
                 let after = format!("{:.1}s", delay.as_secs_f64());
@@ -52,7 +54,7 @@ impl Daemon {
                     End::Stillborn(_) => {
                         tracing::error!(%name, %end, after, "vassal failed; it is tried again")
                     }
-                    End::Exited(_) | End::Killed(_) => {
+                    End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown | End::Lost(_) => {
                         tracing::warn!(%name, %end, after, "vassal ended; it is started again");
                     }
                 }
@@ -74,6 +76,8 @@ impl Daemon {
         let alive = Alive {
             name,
             handle: Arc::default(),
+            spoken: Spoken::default(),
+            probe: None,
             pid: 0,
             netns: 0,
             port: None,
@@ -91,25 +95,6 @@ impl Daemon {
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
-    }
-
-    fn ask(&self, name: &Name, life: Life, signal: i32) {
-        let Some(alive) = self.lives.get(&life) else {
-            return;
-        };
-        let first_of_its_namespace = self
-            .emperor
-            .vassals()
-            .get(name)
-            .is_some_and(|vassal| vassal.definition.namespaces.pid);
-        if first_of_its_namespace && ask::would_end_any_other_process(alive.pid, signal) {
-            // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
-            alive.handle.signal(libc::SIGKILL);
-        } else {
-            alive.handle.signal(signal);
-            // A stopped process cannot end.
-            alive.handle.signal(libc::SIGCONT);
-        }
     }
 
     fn update(&mut self, definition: &Definition) {
@@ -151,6 +136,7 @@ impl Daemon {
                 });
                 self.record(&name);
             }
+            News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }
     }
@@ -196,7 +182,7 @@ impl Daemon {
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return;
         };
-        let State::Running { life, pid, .. } = vassal.state else {
+        let Some(&Run { life, pid, .. }) = vassal.state.run() else {
             return;
         };
         let addresses: Vec<_> = vassal.addresses.iter().map(ToString::to_string).collect();
