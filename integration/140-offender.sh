@@ -46,7 +46,7 @@ measure() {
     "$(grep -oE '[0-9.]+% packet loss' "$W/ping" | cut -d% -f1)" >"$W/$1"
   [ "$(wc -w <"$W/$1")" = 3 ] || cat "$W/$1" "$W/ping"
 }
-# beside OFFENDER CALM: measures, and shows it as a ratio to what was measured before. Less than half, a lost ping or
+# beside OFFENDER CALM: measures, and shows it as a ratio to what was measured before. Less than a third, a lost ping or
 # one of a hundred that takes longer than 200 ms would be a collapse; a busy machine may have three tries.
 exec 5>&1
 beside() {
@@ -57,7 +57,7 @@ beside() {
     read -r rate p99 lost <"$W/$1"
     awk "BEGIN {printf \"#   beside the $1: $rate Mbit/s = %.2f x calm, round trip p99 $p99 ms = %.1f x calm\n\",
       $rate / $rate0, $p99 / $p990}" >&5
-    if [ "$lost" = 0 ] && awk "BEGIN {exit !($rate > $rate0 / 2 && $p99 < 200)}"; then return; fi
+    if [ "$lost" = 0 ] && awk "BEGIN {exit !($rate > $rate0 / 3 && $p99 < 200)}"; then return; fi
     echo "try $try: $rate Mbit/s after $rate0, p99 $p99 ms after $p990, $lost % lost"
   done
   return 1
