@@ -129,6 +129,9 @@ mirror! {
         firewall: Firewall,
         /// Vassal keys: what holds where a vassal's file says nothing.
         defaults: Vassal,
+        /// A vassal runs as the user and group that own its file, and may set only what is theirs to decide.
+        /// Default: false.
+        run_as_owner: bool,
         /// Where the lock, the state and the pipes of the running emperor live.
         run_directory: Text,
         /// Where it is kept which vassal had which address.
