@@ -74,6 +74,9 @@
 //!   when it is switched on.
 //! - **Without a pid namespace a vassal needs a version 2 cgroup** to be killed whole. Where there is none its
 //!   start is refused, with the reason.
+//! - **An owner's file is judged by its descriptor, its way by the directories that were walked** ([`host::owner`]).
+//!   Group and others may write to neither, not even a group of one: whether a group is private cannot be known. What
+//!   an owner may write is a list of keys; a key that is in no list is the operator's.
 //! - **Addresses given by `auto` are remembered in the state directory**, which outlives the emperor; the run
 //!   directory does not.
 

@@ -57,17 +57,26 @@ pub(super) fn confine(written: &Vassal, defaults: &Vassal, report: &mut Report) 
 pub(super) fn identity(owner: Option<Owner>, world: &dyn World, report: &mut Report) -> Option<Identity> {
     let Some(Owner { uid, gid }) = owner else {
         let help = "judge it where it lies, as a file";
-        report.error(None, "it belongs to nobody, and `run_as_owner` asks whose it is", help);
+        report.error(
+            None,
+            "it belongs to nobody, and `run_as_owner` asks whose it is",
+            help,
+        );
         return None;
     };
     if uid == 0 || gid == 0 {
         let what = if uid == 0 { "user" } else { "group" };
         let message = format!("it belongs to the {what} root, and `run_as_owner` runs nothing as root");
-        report.error(None, message, "chown it to the user and group that its vassal is to run as");
+        report.error(
+            None,
+            message,
+            "chown it to the user and group that its vassal is to run as",
+        );
         return None;
     }
     if uid == NOBODY_KNOWN {
-        let message = format!("it belongs to uid {uid}, which is what the kernel calls an owner that it cannot name");
+        let message =
+            format!("it belongs to uid {uid}, which is what the kernel calls an owner that it cannot name");
         report.error(None, message, "chown it to a user of its own");
         return None;
     }
@@ -77,7 +86,10 @@ pub(super) fn identity(owner: Option<Owner>, world: &dyn World, report: &mut Rep
         return None;
     };
     if !world.is_member(&user, gid) {
-        let message = format!("its group is number {gid}, and its owner {} does not belong to it", user.name);
+        let message = format!(
+            "its group is number {gid}, and its owner {} does not belong to it",
+            user.name
+        );
         // A set-group-id directory gives a file a group that its owner need not have.
         report.error(None, message, format!("chgrp it to a group of {}", user.name));
         return None;
@@ -96,9 +108,15 @@ const OPERATORS: &str = "it is the operator's: the `defaults` of the settings ma
 
 fn why(key: &str) -> &'static str {
     match key {
-        "user" | "group" | "groups" => "remove it: the vassal runs as the file's owner and group, without other groups",
-        "hooks" => "remove it: hooks run with the emperor's rights; the `defaults` of the settings may have them",
-        "log" => "remove it: the disk and the journal are the operator's; the `defaults` of the settings may have it",
+        "user" | "group" | "groups" => {
+            "remove it: the vassal runs as the file's owner and group, without other groups"
+        }
+        "hooks" => {
+            "remove it: hooks run with the emperor's rights; the `defaults` of the settings may have them"
+        }
+        "log" => {
+            "remove it: the disk and the journal are the operator's; the `defaults` of the settings may have it"
+        }
         _ => OPERATORS,
     }
 }
@@ -109,12 +127,19 @@ fn refuse(key: &str, place: Place, help: &str, report: &mut Report) {
 }
 
 fn privileges(written: &Vassal, report: &mut Report) {
-    if let Some(Item { value, place: Some(place) }) = written.capabilities.item()
+    if let Some(Item {
+        value,
+        place: Some(place),
+    }) = written.capabilities.item()
         && !value.items.is_empty()
     {
         refuse("capabilities", *place, OPERATORS, report);
     }
-    if let Some(Item { value: false, place: Some(place) }) = written.no_new_privileges.item() {
+    if let Some(Item {
+        value: false,
+        place: Some(place),
+    }) = written.no_new_privileges.item()
+    {
         refuse("no_new_privileges: false", *place, OPERATORS, report);
     }
 }
@@ -128,7 +153,11 @@ fn namespaces(written: &Vassal, defaults: &Vassal, report: &mut Report) {
         NamespaceWord::Ipc,
     ];
     let words = |list: &List<NamespaceWord>| list.items.iter().map(|item| item.value).collect::<Vec<_>>();
-    let Some(Item { value, place: Some(place) }) = written.namespaces.item() else {
+    let Some(Item {
+        value,
+        place: Some(place),
+    }) = written.namespaces.item()
+    else {
         return;
     };
     let demanded = defaults.namespaces.value().map_or_else(|| USUAL.to_vec(), words);
@@ -136,16 +165,30 @@ fn namespaces(written: &Vassal, defaults: &Vassal, report: &mut Report) {
     let missing: Vec<_> = demanded.into_iter().filter(|word| !own.contains(word)).collect();
     if value.whole && !missing.is_empty() {
         let names: Vec<_> = missing.iter().filter_map(|word| word.name()).collect();
-        let message = format!("`namespaces` leaves out {}, under `run_as_owner`", names.join(", "));
-        report.error(Some(*place), message, "an owner can add namespaces, and leave out none");
+        let message = format!(
+            "`namespaces` leaves out {}, under `run_as_owner`",
+            names.join(", ")
+        );
+        report.error(
+            Some(*place),
+            message,
+            "an owner can add namespaces, and leave out none",
+        );
     }
 }
 
 /// Nobody stays long after his file is gone.
 fn farewell(written: &Vassal, defaults: &Vassal, report: &mut Report) {
-    let most = section(&defaults.stop).timeout.value().copied().unwrap_or(STOP_TIMEOUT);
+    let most = section(&defaults.stop)
+        .timeout
+        .value()
+        .copied()
+        .unwrap_or(STOP_TIMEOUT);
     let stop = section(&written.stop);
-    if let Slot::Given(Item { value, place: Some(place) }) = &stop.timeout
+    if let Slot::Given(Item {
+        value,
+        place: Some(place),
+    }) = &stop.timeout
         && *value > most
     {
         let message = "`stop.timeout` is longer than the operator's, under `run_as_owner`";

@@ -246,7 +246,8 @@ fn run_as_owner(written: &Emperor, world: &dyn World, report: &mut Report) -> bo
         ("groups", defaults.groups.place()),
     ] {
         if place.is_some() {
-            let message = format!("`defaults.{key}` stands beside `run_as_owner`: the owner of a file decides");
+            let message =
+                format!("`defaults.{key}` stands beside `run_as_owner`: the owner of a file decides");
             report.error(place, message, "remove one of them");
         }
     }

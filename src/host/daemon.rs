@@ -88,7 +88,7 @@ impl Daemon {
                 identities: station.identities(),
             },
             emperor: Emperor::new(settings.router.addresses.clone(), book),
-            watch: Watch::new(settings.vassals.clone()),
+            watch: Watch::new(settings.vassals.clone()).by_owner(settings.run_as_owner),
             problems: BTreeMap::new(),
             lives: BTreeMap::new(),
             totals: BTreeMap::new(),
