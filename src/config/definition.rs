@@ -73,6 +73,8 @@ pub struct Definition {
     pub restart: Restart,
     /// How it is asked to end.
     pub stop: Stop,
+    /// What the emperor runs when something happens to it.
+    pub hooks: Hooks,
     /// Where its standard output and error go.
     pub log: Log,
 }
@@ -168,6 +170,28 @@ pub struct Stop {
     pub timeout: Duration,
 }
 
+/// What the emperor runs, as itself, when something happens to a vassal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the command's first instruction; a failure is a failed start.
+    pub pre_start: Option<Hook>,
+    /// When the command runs.
+    pub post_start: Option<Hook>,
+    /// Before it is asked to end.
+    pub pre_stop: Option<Hook>,
+    /// When it has ended.
+    pub post_stop: Option<Hook>,
+}
+
+/// A program that the emperor runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// argv; never empty.
+    pub command: Vec<String>,
+    /// After this it is killed, and has failed.
+    pub timeout: Duration,
+}
+
 /// Where a vassal's standard output and error go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -212,6 +236,7 @@ impl Change {
         live.path.clone_from(&new.path);
         live.restart = new.restart.clone();
         live.stop = new.stop;
+        live.hooks = new.hooks.clone();
         live.log = new.log.clone();
         live.network.firewall_out = new.network.firewall_out.clone();
         live.network.firewall_in = new.network.firewall_in.clone();

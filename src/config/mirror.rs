@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::definition::{Capability, LogTarget, RestartPolicy};
 use super::kinds::{
-    Address, Any, Argv, Auto, Between, ChainDefault, Device, Env, List, NamespaceWord, Nothing, OneOrMore,
-    Signal, Size, Subnet, Text, WordOr, WordOrOne,
+    Address, Any, Argv, ArgvOr, Auto, Between, ChainDefault, Device, Env, List, NamespaceWord, Nothing,
+    OneOrMore, Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
 use super::settings::Offload;
@@ -46,6 +46,8 @@ mirror! {
         restart: Restart,
         /// How it is asked to end.
         stop: Stop,
+        /// Programs that the emperor runs, as itself and beside its own work, when something happens to the vassal.
+        hooks: Hooks,
         /// Where its output goes.
         log: Log,
     }
@@ -99,6 +101,30 @@ mirror! {
         /// The signal, by name or number. Default: TERM.
         signal: Signal,
         /// After this all of it is killed. Default: 30s.
+        timeout: Duration,
+    }
+}
+
+mirror! {
+    /// Programs that the emperor runs: each a list, or a map with `command` and `timeout`.
+    Hooks {
+        /// Its network is ready and its command has not begun; a failure is a failed start. Default: none.
+        pre_start: ArgvOr<Hook>,
+        /// Its command runs. Default: none.
+        post_start: ArgvOr<Hook>,
+        /// It is about to be asked to end; it is asked when the hook has ended. Default: none.
+        pre_stop: ArgvOr<Hook>,
+        /// It has ended, for whatever reason. Default: none.
+        post_stop: ArgvOr<Hook>,
+    }
+}
+
+mirror! {
+    /// A program that the emperor runs.
+    Hook {
+        /// The program and its arguments, as a list; no shell reads it. Required.
+        command: Argv,
+        /// When it is killed and counts as failed. Default: 30s.
         timeout: Duration,
     }
 }

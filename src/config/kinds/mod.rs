@@ -6,7 +6,7 @@ mod network;
 mod scalars;
 mod words;
 
-pub(super) use command::{Argv, Env};
+pub(super) use command::{Argv, ArgvOr, Env};
 pub(super) use lists::{List, OneOrMore, WordOr, WordOrOne};
 pub(super) use network::{Address, Device, Subnet};
 pub(super) use scalars::{Between, Signal, Size, Text};
