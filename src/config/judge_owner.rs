@@ -28,6 +28,10 @@ const OWN: &[&str] = &[
     "network",
     "restart",
     "stop",
+    "reload",
+    "ready",
+    "ready_timeout",
+    "watchdog",
 ];
 /// The same below `network`.
 const OWN_NETWORK: &[&str] = &["address", "device", "gateway", "mtu", "firewall"];

@@ -10,6 +10,7 @@ pub mod definition;
 mod judge;
 mod judge_hooks;
 mod judge_identity;
+mod judge_life;
 mod judge_network;
 mod judge_owner;
 mod judge_settings;

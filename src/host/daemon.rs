@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use nix::libc;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
-use crate::emperor::state::Life;
-use crate::emperor::{Emperor, Event};
+use crate::emperor::state::{Fault, Life};
+use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
 use super::error::HostError;
 use super::facts::Facts;
+use super::hooks::Hooks;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News};
 use super::logs::{Logs, Screen};
 use super::rootless::Station;
@@ -37,6 +37,8 @@ pub(super) struct Alive {
     pub(super) pid: u32,
     pub(super) netns: u64,
     pub(super) port: Option<PortId>,
+    /// Its `post_start` was called.
+    pub(super) started: bool,
 }
 
 /// The emperor's process.
@@ -57,9 +59,10 @@ pub struct Daemon {
     pub(super) cradle: Arc<Cradle>,
     pub(super) turn: Arc<Semaphore>,
     pub(super) herald: Herald,
+    pub(super) hooks: Hooks,
     news: mpsc::UnboundedReceiver<(Name, Life, News)>,
     lost: mpsc::UnboundedReceiver<DeviceLost>,
-    signals: Signals,
+    pub(super) signals: Signals,
     stopping: bool,
 }
 
@@ -101,6 +104,7 @@ impl Daemon {
             cradle: Arc::new(Cradle::new()?),
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
+            hooks: Hooks::default(),
             news,
             lost,
             signals,
@@ -128,6 +132,7 @@ impl Daemon {
                 wanted = self.signals.next() => self.obey(wanted),
             }
         }
+        self.wait_for_hooks().await;
         self.uplink.stop()?;
         tracing::info!("emperor stopped");
         Ok(())
@@ -165,6 +170,10 @@ impl Daemon {
                 self.tell(Event::StopAll);
             }
             Wanted::Look => self.look(),
+            Wanted::Reload => {
+                self.look();
+                self.tell(Event::Reload);
+            }
             Wanted::TryNow => self.tell(Event::TryNow),
             Wanted::Status => self.log_status(),
         }
@@ -178,11 +187,13 @@ impl Daemon {
     }
 
     fn device_lost(&mut self, lost: DeviceLost) {
-        let alive = self.lives.values().find(|alive| alive.port == Some(lost.port));
-        let Some(alive) = alive else { return };
+        let life = self.lives.iter().find(|(_, alive)| alive.port == Some(lost.port));
+        let Some((&life, alive)) = life else { return };
         let errno = lost.errno.desc();
-        tracing::error!(name = %alive.name, errno, "the tun was taken away from inside; killing the vassal");
-        alive.handle.signal(libc::SIGKILL);
+        tracing::debug!(name = %alive.name, errno, "its tun ends");
+        let name = alive.name.clone();
+        let word = Word::Fault(Fault::DeviceLost);
+        self.tell(Event::Says { name, life, word });
     }
 
     fn remember(&mut self) {

@@ -60,7 +60,7 @@ impl Moment {
 }
 
 /// One at a time.
-type Line = Arc<Mutex<()>>;
+pub type Line = Arc<Mutex<()>>;
 
 /// All hooks.
 #[derive(Default)]
@@ -143,12 +143,19 @@ impl Call {
         let program = self.hook.command.first().map_or("", String::as_str);
         let failed = |error: std::io::Error| format!("hook {moment} {program}: {error}");
         let errors = self.output.try_clone().map_err(failed)?;
-        let mut group = Group(command(&self.hook, self.environment, self.output, errors).spawn().map_err(failed)?);
+        let mut group = Group(
+            command(&self.hook, self.environment, self.output, errors)
+                .spawn()
+                .map_err(failed)?,
+        );
         match tokio::time::timeout(self.hook.timeout, group.0.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("hook {moment} {program}: {status}")),
             Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Err(format!("hook {moment} {program} took longer than {:?} and was killed", self.hook.timeout)),
+            Err(_) => Err(format!(
+                "hook {moment} {program} took longer than {:?} and was killed",
+                self.hook.timeout
+            )),
         }
     }
 }
@@ -171,7 +178,10 @@ fn command(
     output: OwnedFd,
     errors: OwnedFd,
 ) -> Command {
-    let (program, arguments) = hook.command.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+    let (program, arguments) = hook
+        .command
+        .split_first()
+        .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
     let mut command = if program == OURSELVES {
         // Wherever it lies.
         Command::new("/proc/self/exe")
@@ -212,13 +222,12 @@ fn environment(moment: Moment, facts: &Facts<'_>) -> Vec<(&'static str, String)>
         all.push(("MINI_EMPEROR_NETNS", format!("/proc/{pid}/ns/net")));
     }
     if let Some(end) = facts.end {
-        let (word, code) = match end {
-            End::Stillborn(_) => ("stillborn", None),
-            End::Exited(code) => ("exited", Some(code)),
-            End::Killed(signal) => ("killed", Some(signal)),
-        };
-        all.push(("MINI_EMPEROR_END", word.to_owned()));
-        all.extend(code.map(|code| ("MINI_EMPEROR_END_CODE", code.to_string())));
+        all.push(("MINI_EMPEROR_END", end.to_string()));
+        match end {
+            End::Exited(code) => all.push(("MINI_EMPEROR_END_CODE", code.to_string())),
+            End::Killed(signal) => all.push(("MINI_EMPEROR_END_SIGNAL", signal.to_string())),
+            End::Stillborn(_) | End::Felled(_) | End::Unknown | End::Lost(_) => {}
+        }
     }
     all
 }

@@ -13,8 +13,9 @@ use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 use nix::libc;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
+use crate::config::definition::Farewell;
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
@@ -22,6 +23,7 @@ use crate::sys::process::send_signal;
 use crate::sys::readiness::readable;
 
 use super::error::{HostError, step_sentence};
+use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
@@ -52,6 +54,8 @@ pub enum News {
         /// Process id.
         pid: u32,
     },
+    /// Its `pre_stop` has ended, so it can be asked to end like this.
+    Ask(Farewell),
     /// It is over and reaped.
     Ended(End),
 }
@@ -106,6 +110,8 @@ pub struct Birth {
     pub herald: Herald,
     /// Limits births at one time.
     pub turn: Arc<Semaphore>,
+    /// Where its `pre_start` queues and writes, if it has one.
+    pub hook: Option<(Line, OwnedFd)>,
 }
 
 impl Birth {
@@ -129,7 +135,7 @@ impl Birth {
     /// All up to the command's first instruction; an error means that nothing is left.
     async fn be_born(self, tell: &impl Fn(News)) -> Result<Body, String> {
         let turn = self.turn.clone();
-        let _turn = turn.acquire().await.map_err(|_| "the emperor ends".to_owned())?;
+        let turn = turn.acquire().await.map_err(|_| "the emperor ends".to_owned())?;
         if self.handle.is_doomed() {
             return Err("no longer wanted".to_owned());
         }
@@ -143,7 +149,7 @@ impl Birth {
             tree: None,
         };
         let _ = self.handle.pidfd.set(newborn.pidfd.clone());
-        let failure = match self.raise(newborn, &mut body, tell).await {
+        let failure = match self.raise(newborn, &mut body, turn, tell).await {
             Ok(None) => return Ok(body),
             Ok(Some(report)) => step_sentence(&report),
             Err(why) => why,
@@ -156,9 +162,10 @@ impl Birth {
 
     /// Network, port, gate; what the init stage reports, if it failed.
     async fn raise(
-        self,
+        mut self,
         newborn: Newborn,
         body: &mut Body,
+        turn: SemaphorePermit<'_>,
         tell: &impl Fn(News),
     ) -> Result<Option<init::Report>, String> {
         let pid = newborn.pid;
@@ -178,6 +185,9 @@ impl Birth {
             answer,
         });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
+        // What may take long now is the operator's hook, and nobody else's turn waits for it.
+        drop(turn);
+        self.call_pre_start(&body.pidfd, pid).await?;
         let report = newborn
             .open_gate(&plan(&self.definition))
             .map_err(|error| error.to_string())?;
@@ -186,6 +196,25 @@ impl Birth {
         let watched = readable(report.clone()).map_err(|error| error.to_string())?;
         drop(watched.readable().await.map_err(|error| error.to_string())?);
         Ok(spawn::outcome(&report))
+    }
+
+    /// Runs the `pre_start` hook, for as long as there is somebody to start.
+    async fn call_pre_start(&mut self, pidfd: &Arc<OwnedFd>, pid: u32) -> Result<(), String> {
+        let (Some(hook), Some((line, output))) = (&self.definition.hooks.pre_start, self.hook.take()) else {
+            return Ok(());
+        };
+        let facts = Facts {
+            definition: &self.definition,
+            addresses: &self.addresses,
+            pid: Some(pid),
+            end: None,
+        };
+        let call = Call::new(Moment::PreStart, hook, &facts, output, line);
+        let ended = readable(pidfd.clone()).map_err(|error| error.to_string())?;
+        tokio::select! {
+            result = call.run() => result,
+            _ = ended.readable() => Err("no longer wanted".to_owned()),
+        }
     }
 
     async fn give_network(&self, newborn: &Newborn) -> Result<(Tun, u64), HostError> {

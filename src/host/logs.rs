@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use anstyle::{AnsiColor, Style};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
@@ -44,6 +45,8 @@ pub struct Logs {
 enum Order {
     /// Read this pipe until its last writer is gone.
     Read(Name, Sink, OwnedFd),
+    /// The same for a hook of the vassal.
+    Hook(Name, &'static str, OwnedFd),
     /// Write there from here on.
     Update(Name, Sink),
     /// The vassal is gone.
@@ -103,6 +106,15 @@ impl Logs {
         Ok(theirs)
     }
 
+    /// Makes the pipe of one hook of a vassal whose output was opened before; its lines stand behind `hook MOMENT: `.
+    pub fn open_hook(&self, name: &Name, moment: &'static str) -> Result<OwnedFd, HostError> {
+        let failed = |errno| HostError::new(Doing::OpenLog, name.as_str(), errno);
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+        self.order(Order::Hook(name.clone(), moment, ours));
+        Ok(theirs)
+    }
+
     /// Applies the `log` keys of the newest definition.
     pub fn update(&mut self, definition: &Definition) -> Result<(), HostError> {
         let sink = Sink::open(definition, &self.directory, self.screen)?;
@@ -151,6 +163,11 @@ async fn keep(mut orders: UnboundedReceiver<Order>) {
                 };
                 pumps.spawn_local(pump(pipe, shared));
             }
+            Order::Hook(name, moment, pipe) => {
+                if let Some(shared) = sinks.get(&name) {
+                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone()));
+                }
+            }
             Order::Update(name, sink) => {
                 if let Some(shared) = sinks.get(&name) {
                     shared.borrow_mut().become_like(sink);
@@ -174,6 +191,23 @@ async fn pump(pipe: OwnedFd, sink: Shared) {
         tokio::task::yield_now().await;
     }
     sink.borrow_mut().flush();
+}
+
+/// Moves one hook's output, line by line, so that it and the vassal's own cannot tear each other's.
+async fn pump_hook(moment: &'static str, pipe: OwnedFd, sink: Shared) {
+    let Ok(pipe) = Receiver::from_owned_fd(pipe) else {
+        return;
+    };
+    let mut lines = BufReader::new(pipe).take(0);
+    let mut line = Vec::new();
+    loop {
+        lines.set_limit(LONGEST_LINE as u64);
+        line.clear();
+        match lines.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => sink.borrow_mut().insert(moment, &line),
+        }
+    }
 }
 
 /// Moves one chunk; whether there may be more. The buffer lives on the stack, not in the waiting task.
@@ -231,6 +265,15 @@ impl Sink {
                 self.flush();
             }
         }
+    }
+
+    /// Writes one line of a hook.
+    fn insert(&mut self, moment: &str, line: &[u8]) {
+        let started = std::mem::take(&mut self.started);
+        self.take(format!("hook {moment}: ").as_bytes());
+        self.take(line);
+        self.flush();
+        self.started = started;
     }
 
     fn flush(&mut self) {

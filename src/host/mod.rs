@@ -1,12 +1,14 @@
 //! The only room that does I/O.
 
 pub mod ask;
+pub mod calls;
 pub mod confine;
 pub mod daemon;
 pub mod deploy;
 pub mod error;
 pub mod facts;
 pub mod forwarding;
+pub mod hooks;
 pub mod init;
 pub mod life;
 pub mod link;

@@ -2,9 +2,11 @@
 
 use nix::libc;
 
+use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
-use crate::emperor::state::{End, Life, State};
-use crate::emperor::{Action, Event};
+use crate::emperor::state::{End, Life};
+use crate::emperor::table::Notice;
+use crate::emperor::{Action, Event, Run};
 use crate::router::Attachment;
 
 use super::ask;
@@ -15,6 +17,7 @@ use super::tun::Tun;
 use super::workers::Device;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
@@ -27,7 +30,20 @@ impl Daemon {
                 definition,
                 addresses,
             } => self.spawn(life, definition, addresses),
-            Action::Ask { name, life, signal } => self.ask(&name, life, signal),
+            Action::Probe { .. } => {}
+            Action::Reload { name, life, by } => self.reload(&name, life, by),
+            Action::Ask { name, life, by } => {
+                if !self.call_pre_stop(&name, life, by) {
+                    self.ask(&name, life, by);
+                }
+            }
+            Action::Await(name) => tracing::info!(%name, "waiting for a client"),
+            Action::Say { name, notice } => {
+                say(&name, notice);
+                if notice == Notice::Ready {
+                    self.call_post_start(&name);
+                }
+            }
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {
@@ -38,32 +54,26 @@ impl Daemon {
             Action::Forget(name) => {
                 tracing::info!(%name, "vassal gone");
                 self.logs.forget(&name);
+                self.hooks.forget(&name);
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end } if end.is_failure() => {
-                tracing::error!(%name, %end, "vassal failed; it stays down until its file changes");
+            Action::Abandon { name, end, why } if end.is_failure() => {
+                tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
             }
-            Action::Abandon { name, end } => tracing::info!(%name, %end, "vassal ended"),
-            Action::Retry { name, end, at } => {
-                let delay = at.saturating_duration_since(std::time::Instant::now());
-                let after = format!("{:.1}s", delay.as_secs_f64());
-                match end {
-                    End::Stillborn(_) => {
-                        tracing::error!(%name, %end, after, "vassal failed; it is tried again")
-                    }
-                    End::Exited(_) | End::Killed(_) => {
-                        tracing::warn!(%name, %end, after, "vassal ended; it is started again");
-                    }
-                }
-            }
+            Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
+            Action::Retry { name, end, at } => retry(&name, &end, at),
         }
     }
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
         let name = definition.name.clone();
-        let output = match self.logs.open(&definition) {
-            Ok(output) => output,
+        let opened = self.logs.open(&definition).and_then(|output| {
+            let hook = self.pre_start(&definition)?;
+            Ok((output, hook))
+        });
+        let (output, hook) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
                 // Through the channel, so that the emperor is never told from within its own actions.
@@ -77,6 +87,7 @@ impl Daemon {
             pid: 0,
             netns: 0,
             port: None,
+            started: false,
         };
         let birth = Birth {
             definition,
@@ -88,14 +99,30 @@ impl Daemon {
             handle: alive.handle.clone(),
             herald: self.herald.clone(),
             turn: self.turn.clone(),
+            hook,
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
     }
 
-    fn ask(&self, name: &Name, life: Life, signal: i32) {
+    fn reload(&self, name: &Name, life: Life, by: Reload) {
         let Some(alive) = self.lives.get(&life) else {
             return;
+        };
+        tracing::info!(%name, "asking the vassal to reload");
+        match by {
+            Reload::Signal(signal) => alive.handle.signal(signal),
+            Reload::Emperor | Reload::Restart => {}
+        }
+    }
+
+    fn ask(&self, name: &Name, life: Life, by: Farewell) {
+        let Some(alive) = self.lives.get(&life) else {
+            return;
+        };
+        let signal = match by {
+            Farewell::Signal(signal) => signal,
+            Farewell::Emperor => libc::SIGTERM,
         };
         let first_of_its_namespace = self
             .emperor
@@ -151,6 +178,7 @@ impl Daemon {
                 });
                 self.record(&name);
             }
+            News::Ask(by) => self.ask(&name, life, by),
             News::Ended(end) => self.bury(name, life, end),
         }
     }
@@ -185,13 +213,17 @@ impl Daemon {
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
     fn bury(&mut self, name: Name, life: Life, end: End) {
-        if let Some(port) = self.lives.remove(&life).and_then(|alive| alive.port) {
+        let buried = self.lives.remove(&life);
+        if let Some(port) = buried.as_ref().and_then(|alive| alive.port) {
             if let Some(traffic) = self.fabric.detach(port) {
                 self.totals.entry(name.clone()).or_default().add(&traffic);
             }
             self.workers.detach(self.fabric.tables(), port);
         }
         self.state.erase(&name);
+        if buried.is_some_and(|alive| alive.port.is_some()) {
+            self.call_post_stop(&name, &end);
+        }
         tracing::debug!(%name, %end, "vassal stopped");
         self.tell(Event::Ended { name, life, end });
     }
@@ -200,7 +232,7 @@ impl Daemon {
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return;
         };
-        let State::Running { life, pid, .. } = vassal.state else {
+        let Some(&Run { life, pid, .. }) = vassal.state.run() else {
             return;
         };
         let addresses: Vec<_> = vassal.addresses.iter().map(ToString::to_string).collect();
@@ -215,6 +247,30 @@ impl Daemon {
         };
         if let Err(error) = self.state.record(&record) {
             tracing::error!("{error}");
+        }
+    }
+}
+
+/// Tells the operator what became of a running vassal.
+fn say(name: &Name, notice: Notice) {
+    match notice {
+        Notice::Ready => tracing::info!(%name, "vassal ready"),
+        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
+        Notice::ReloadLate(limit) => {
+            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
+        }
+        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
+    }
+}
+
+/// Tells the operator when a vassal is started again.
+fn retry(name: &Name, end: &End, at: Instant) {
+    let delay = at.saturating_duration_since(Instant::now());
+    let after = format!("{:.1}s", delay.as_secs_f64());
+    match end {
+        End::Stillborn(_) => tracing::error!(%name, %end, after, "vassal failed; it is tried again"),
+        End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown | End::Lost(_) => {
+            tracing::warn!(%name, %end, after, "vassal ended; it is started again");
         }
     }
 }

@@ -1,0 +1,107 @@
+//! When hooks are called: the daemon's side of [`hooks`](super::hooks).
+
+use std::os::fd::OwnedFd;
+
+use crate::config::definition::Farewell;
+use crate::config::{Definition, Name};
+use crate::emperor::state::{End, Life};
+
+use super::daemon::Daemon;
+use super::error::HostError;
+use super::hooks::{Call, Facts, Line, Moment};
+use super::life::News;
+use super::signals::Wanted;
+
+impl Daemon {
+    /// What a birth needs to call its `pre_start`, if it has one.
+    pub(super) fn pre_start(
+        &mut self,
+        definition: &Definition,
+    ) -> Result<Option<(Line, OwnedFd)>, HostError> {
+        if Moment::PreStart.of(definition).is_none() {
+            return Ok(None);
+        }
+        let output = self.logs.open_hook(&definition.name, Moment::PreStart.word())?;
+        Ok(Some((self.hooks.line(&definition.name), output)))
+    }
+
+    /// The vassal is ready, for the first time or again.
+    pub(super) fn call_post_start(&mut self, name: &Name) {
+        let run = self
+            .emperor
+            .vassals()
+            .get(name)
+            .and_then(|vassal| vassal.state.run());
+        let Some((life, pid)) = run.map(|run| (run.life, run.pid)) else {
+            return;
+        };
+        let first = |alive: &mut super::daemon::Alive| !std::mem::replace(&mut alive.started, true);
+        if self.lives.get_mut(&life).is_some_and(first) {
+            self.call(name, Moment::PostStart, (Some(pid), None), || {});
+        }
+    }
+
+    /// Calls `pre_stop`, after which the vassal is asked to end; false if there is none to wait for.
+    pub(super) fn call_pre_stop(&mut self, name: &Name, life: Life, by: Farewell) -> bool {
+        let Some(pid) = self.lives.get(&life).map(|alive| alive.pid) else {
+            return false;
+        };
+        let (herald, whose) = (self.herald.clone(), name.clone());
+        let ask = move || {
+            // The daemon is gone only at the very end, when nobody listens any more.
+            let _ = herald.send((whose, life, News::Ask(by)));
+        };
+        self.call(name, Moment::PreStop, (Some(pid), None), ask)
+    }
+
+    /// A life that got as far as its hooks is over.
+    pub(super) fn call_post_stop(&mut self, name: &Name, end: &End) {
+        self.call(name, Moment::PostStop, (None, Some(end)), || {});
+    }
+
+    /// Calls the hook of `moment`, then `after`; false if there is none, or it cannot be called.
+    fn call(
+        &mut self,
+        name: &Name,
+        moment: Moment,
+        (pid, end): (Option<u32>, Option<&End>),
+        after: impl FnOnce() + Send + 'static,
+    ) -> bool {
+        let Some(vassal) = self.emperor.vassals().get(name) else {
+            return false;
+        };
+        let Some(hook) = moment.of(&vassal.definition) else {
+            return false;
+        };
+        let output = match self.logs.open_hook(name, moment.word()) {
+            Ok(output) => output,
+            Err(error) => {
+                tracing::error!(%name, "hook {} is not called: {error}", moment.word());
+                return false;
+            }
+        };
+        let facts = Facts {
+            definition: &vassal.definition,
+            addresses: &vassal.addresses,
+            pid,
+            end,
+        };
+        let call = Call::new(moment, hook, &facts, output, self.hooks.line(name));
+        self.hooks.start(call, after);
+        true
+    }
+
+    /// At the end: every hook has its time, unless the operator asks again.
+    pub(super) async fn wait_for_hooks(&mut self) {
+        loop {
+            let wanted = tokio::select! {
+                () = self.hooks.finish() => return,
+                wanted = self.signals.next() => wanted,
+            };
+            if wanted == Wanted::Stop {
+                tracing::warn!("asked again to stop: killing the hooks that still run");
+                return;
+            }
+        }
+    }
+}
