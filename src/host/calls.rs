@@ -6,7 +6,7 @@ use crate::config::definition::Farewell;
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
 
-use super::daemon::Daemon;
+use super::daemon::{Alive, Daemon};
 use super::error::HostError;
 use super::hooks::{Call, Facts, Line, Moment};
 use super::life::News;
@@ -35,49 +35,46 @@ impl Daemon {
         let Some((life, pid)) = run.map(|run| (run.life, run.pid)) else {
             return;
         };
-        let first = |alive: &mut super::daemon::Alive| !std::mem::replace(&mut alive.started, true);
+        let first = |alive: &mut Alive| !std::mem::replace(&mut alive.started, true);
         if self.lives.get_mut(&life).is_some_and(first) {
-            self.call(name, Moment::PostStart, (Some(pid), None), || {});
+            let call = self.prepare(name, Moment::PostStart, Some(pid), None);
+            call.into_iter().for_each(|call| self.hooks.start(call, || {}));
         }
     }
 
     /// Calls `pre_stop`, after which the vassal is asked to end; false if there is none to wait for.
     pub(super) fn call_pre_stop(&mut self, name: &Name, life: Life, by: Farewell) -> bool {
-        let Some(pid) = self.lives.get(&life).map(|alive| alive.pid) else {
+        let Some(alive) = self.lives.get(&life) else {
             return false;
         };
+        let (pid, pidfd) = (alive.pid, alive.handle.pidfd());
         let (herald, whose) = (self.herald.clone(), name.clone());
         let ask = move || {
             // The daemon is gone only at the very end, when nobody listens any more.
             let _ = herald.send((whose, life, News::Ask(by)));
         };
-        self.call(name, Moment::PreStop, (Some(pid), None), ask)
+        let Some(call) = self.prepare(name, Moment::PreStop, Some(pid), None) else {
+            return false;
+        };
+        self.hooks.start(call.only_while(pidfd), ask);
+        true
     }
 
     /// A life that got as far as its hooks is over.
     pub(super) fn call_post_stop(&mut self, name: &Name, end: &End) {
-        self.call(name, Moment::PostStop, (None, Some(end)), || {});
+        let call = self.prepare(name, Moment::PostStop, None, Some(end));
+        call.into_iter().for_each(|call| self.hooks.start(call, || {}));
     }
 
-    /// Calls the hook of `moment`, then `after`; false if there is none, or it cannot be called.
-    fn call(
-        &mut self,
-        name: &Name,
-        moment: Moment,
-        (pid, end): (Option<u32>, Option<&End>),
-        after: impl FnOnce() + Send + 'static,
-    ) -> bool {
-        let Some(vassal) = self.emperor.vassals().get(name) else {
-            return false;
-        };
-        let Some(hook) = moment.of(&vassal.definition) else {
-            return false;
-        };
+    /// The hook of `moment`; absent if there is none, or it cannot be called.
+    fn prepare(&mut self, name: &Name, moment: Moment, pid: Option<u32>, end: Option<&End>) -> Option<Call> {
+        let vassal = self.emperor.vassals().get(name)?;
+        let hook = moment.of(&vassal.definition)?;
         let output = match self.logs.open_hook(name, moment.word()) {
             Ok(output) => output,
             Err(error) => {
                 tracing::error!(%name, "hook {} is not called: {error}", moment.word());
-                return false;
+                return None;
             }
         };
         let facts = Facts {
@@ -86,9 +83,7 @@ impl Daemon {
             pid,
             end,
         };
-        let call = Call::new(moment, hook, &facts, output, self.hooks.line(name));
-        self.hooks.start(call, after);
-        true
+        Some(Call::new(moment, hook, &facts, output, self.hooks.line(name)))
     }
 
     /// At the end: every hook has its time, unless the operator asks again.

@@ -21,6 +21,8 @@ use crate::config::definition::Hook;
 use crate::config::{Definition, Name};
 use crate::emperor::state::End;
 
+use crate::sys::readiness::readable;
+
 use super::init::{OURSELVES, PATH};
 
 /// When a hook runs.
@@ -118,6 +120,7 @@ pub struct Call {
     environment: Vec<(&'static str, String)>,
     output: OwnedFd,
     line: Line,
+    only_while: Option<Arc<OwnedFd>>,
 }
 
 impl Call {
@@ -130,6 +133,16 @@ impl Call {
             environment: environment(moment, facts),
             output,
             line,
+            only_while: None,
+        }
+    }
+
+    /// The hook is of no use without the process of `pidfd`, and ends with it.
+    #[must_use]
+    pub fn only_while(self, pidfd: Option<Arc<OwnedFd>>) -> Self {
+        Self {
+            only_while: pidfd,
+            ..self
         }
     }
 
@@ -137,7 +150,24 @@ impl Call {
     ///
     /// # Errors
     /// The sentence says how it failed. Dropped before its end, the hook is killed.
-    pub async fn run(self) -> Result<(), String> {
+    pub async fn run(mut self) -> Result<(), String> {
+        let Some(pidfd) = self.only_while.take() else {
+            return self.carry_out().await;
+        };
+        let why = format!(
+            "hook {}: the vassal's process ended before it",
+            self.moment.word()
+        );
+        // A descriptor has one place in the event queue, and the life's own is taken.
+        let ended = pidfd.try_clone().and_then(|pidfd| readable(Arc::new(pidfd)));
+        let ended = ended.map_err(|error| format!("hook {}: {error}", self.moment.word()))?;
+        tokio::select! {
+            result = self.carry_out() => result,
+            _ = ended.readable() => Err(why),
+        }
+    }
+
+    async fn carry_out(self) -> Result<(), String> {
         let _turn = self.line.lock().await;
         let moment = self.moment.word();
         let program = self.hook.command.first().map_or("", String::as_str);

@@ -85,6 +85,11 @@ impl Handle {
         self.signal(libc::SIGKILL);
     }
 
+    /// The process, once it exists.
+    pub fn pidfd(&self) -> Option<Arc<OwnedFd>> {
+        self.pidfd.get().cloned()
+    }
+
     fn is_doomed(&self) -> bool {
         self.doomed.load(Ordering::Relaxed)
     }
@@ -210,11 +215,7 @@ impl Birth {
             end: None,
         };
         let call = Call::new(Moment::PreStart, hook, &facts, output, line);
-        let ended = readable(pidfd.clone()).map_err(|error| error.to_string())?;
-        tokio::select! {
-            result = call.run() => result,
-            _ = ended.readable() => Err("no longer wanted".to_owned()),
-        }
+        call.only_while(Some(pidfd.clone())).run().await
     }
 
     async fn give_network(&self, newborn: &Newborn) -> Result<(Tun, u64), HostError> {
