@@ -83,8 +83,8 @@ impl Daemon {
             isolate: settings.router.isolate,
         };
         let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
-        let workers = Workers::start(count, fabric.tables(), &lost_sender)?;
-        let uplink = Uplink::start(&settings, station, &mut fabric, &workers).await?;
+        let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &lost_sender)?;
+        let uplink = Uplink::start(&settings, station, &mut fabric, &mut workers).await?;
         let book = AddressBook::new(remembered.clone());
         Ok(Self {
             facts: Facts {

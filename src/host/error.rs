@@ -92,6 +92,7 @@ pub enum Doing {
     OpenLog,
     Confine,
     StartWorker,
+    StartEngine,
     ListenForSignals,
     Lock,
     MakeDirectory,
@@ -128,6 +129,7 @@ impl fmt::Display for Doing {
             Self::OpenLog => "opening the log of",
             Self::Confine => "confining",
             Self::StartWorker => "starting a thread of",
+            Self::StartEngine => "starting the router on",
             Self::ListenForSignals => "listening for signals to",
             Self::Lock => "locking",
             Self::MakeDirectory => "making the directory",
@@ -174,6 +176,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::SetForwarding, Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
             Some("switch it on outside this container, or set nat.ip_forward to false")
         }
+        (Doing::StartEngine, _) => Some(
+            "this kernel has or allows no such io_uring (Linux 6.7, kernel.io_uring_disabled, seccomp); set router.engine to auto or epoll",
+        ),
         (Doing::Lock, Errno::EAGAIN) => {
             Some("another emperor runs there; give this one its own run_directory")
         }

@@ -204,11 +204,11 @@ impl Daemon {
         (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
         let device = Device {
             port,
-            tun: Arc::new(tun.fd),
+            tun: tun.fd,
+            offloads: tun.offloads,
         };
-        self.workers
-            .attach(self.fabric.tables(), device)
-            .map_err(|error| error.to_string())
+        self.workers.attach(self.fabric.tables(), device);
+        Ok(())
     }
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.

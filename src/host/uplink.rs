@@ -31,7 +31,7 @@ impl Uplink {
         settings: &Settings,
         station: Station,
         fabric: &mut Fabric,
-        workers: &Workers,
+        workers: &mut Workers,
     ) -> Result<Self, HostError> {
         let router = &settings.router;
         let tun = tun::open(&router.device, router.offload, false)?;
@@ -50,9 +50,10 @@ impl Uplink {
             fabric.tables(),
             Device {
                 port,
-                tun: Arc::new(tun.fd),
+                tun: tun.fd,
+                offloads,
             },
-        )?;
+        );
         let nat = if station == Station::Root {
             way_out(settings)?
         } else {
@@ -60,7 +61,7 @@ impl Uplink {
         };
         let addresses: Vec<_> = router.addresses.iter().map(IpNet::to_string).collect();
         let (device, addresses) = (&router.device, addresses.join(" "));
-        tracing::info!(device, addresses, offload = %offloads, "uplink up");
+        tracing::info!(device, addresses, offload = %offloads, engine = %workers.engine(), "uplink up");
         let nat = nat.map(Arc::new);
         let guard = nat.clone().map(|nat| tokio::spawn(guard(nat)));
         Ok(Self {

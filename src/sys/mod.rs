@@ -6,6 +6,7 @@ pub mod netlink;
 pub mod process;
 pub mod readiness;
 pub mod tun;
+pub mod uring;
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 

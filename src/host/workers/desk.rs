@@ -1,0 +1,151 @@
+//! A worker's desk: what becomes of the frames that an engine brings, and what is counted when they have gone.
+//!
+//! The only system call made here is the write of what an engine does not carry: ICMP answers, and super-frames
+//! that had to be cut.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::unistd::write;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::packet::Pieces;
+use crate::packet::vnet::VnetHeader;
+use crate::router::{ANSWER, MAX_FRAME, PortId, Reason, Router, VNET_HEADER, Verdict};
+
+use super::{Device, DeviceLost, Plane};
+
+/// A frame that is to be written as it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parcel {
+    /// From whom.
+    pub(super) from: PortId,
+    /// For whom.
+    pub(super) to: PortId,
+    /// Bytes of the frame.
+    pub(super) length: usize,
+}
+
+/// See the head of this file.
+pub(super) struct Desk {
+    plane: Arc<Plane>,
+    router: Router,
+    lost: UnboundedSender<DeviceLost>,
+    /// When the worker woke up.
+    now: Instant,
+    /// Room for one piece of a super-frame.
+    piece: Box<[u8]>,
+}
+
+impl Desk {
+    pub(super) fn new(number: usize, plane: Arc<Plane>, lost: UnboundedSender<DeviceLost>) -> Self {
+        Self {
+            plane,
+            router: Router::new(number),
+            lost,
+            now: Instant::now(),
+            piece: vec![0; MAX_FRAME].into_boxed_slice(),
+        }
+    }
+
+    /// The worker has woken up: the only time a clock is read.
+    pub(super) fn wake(&mut self) -> Instant {
+        self.now = Instant::now();
+        self.now
+    }
+
+    /// The device of `port`, unless it is gone.
+    #[inline]
+    pub(super) fn device(&self, port: PortId) -> Option<&Arc<Device>> {
+        self.plane.device(port)
+    }
+
+    /// Works with another plane from now on; gives back the old one.
+    pub(super) fn replace_plane(&mut self, plane: Arc<Plane>) -> Arc<Plane> {
+        std::mem::replace(&mut self.plane, plane)
+    }
+
+    /// `port` cannot be read any more.
+    pub(super) fn lose(&self, port: PortId, errno: Errno) {
+        let _ = self.lost.send(DeviceLost { port, errno });
+    }
+
+    /// Judges a frame that came from `from`, and does all that there is to do but write it as it is.
+    #[inline]
+    pub(super) fn judge(&mut self, from: PortId, frame: &mut [u8]) -> Option<Parcel> {
+        match self.router.forward(&self.plane.tables, from, frame, self.now) {
+            Verdict::Forward(to) => {
+                let length = frame.len();
+                let parcel = Parcel { from, to, length };
+                match self.plane.device(to) {
+                    Some(device) if device.offloads.cover(frame) => return Some(parcel),
+                    Some(_) => self.cut(parcel, frame),
+                    None => self
+                        .router
+                        .undeliverable(&self.plane.tables, to, Reason::QueueFull),
+                }
+            }
+            Verdict::Answer(complaint) => {
+                let mut reply = [0; ANSWER];
+                let (router, tables) = (&mut self.router, &self.plane.tables);
+                let length = router.answer(tables, from, frame, complaint, self.now, &mut reply);
+                // A lost ICMP error is a lost packet like any other.
+                if let (Some(length), Some(device)) = (length, self.plane.device(from))
+                    && write(&device.tun, &reply[..length]).is_ok()
+                {
+                    router.answered(tables, from, length - VNET_HEADER);
+                }
+            }
+            Verdict::Drop(_) => {}
+        }
+        None
+    }
+
+    /// Counts a frame that was written or not. What the kernel refuses to finish is finished here.
+    #[inline]
+    pub(super) fn settle(&mut self, parcel: Parcel, frame: &[u8], outcome: Result<(), Errno>) {
+        match outcome {
+            Ok(()) => self.count(parcel),
+            Err(Errno::EINVAL | Errno::EIO | Errno::EPROTO) if !VnetHeader::is_plain(frame) => {
+                self.cut(parcel, frame);
+            }
+            Err(_) => self.undeliverable(parcel),
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, parcel: Parcel) {
+        let bytes = parcel.length.saturating_sub(VNET_HEADER);
+        self.router
+            .delivered(&self.plane.tables, parcel.from, parcel.to, bytes);
+    }
+
+    fn undeliverable(&mut self, parcel: Parcel) {
+        self.router
+            .undeliverable(&self.plane.tables, parcel.to, Reason::QueueFull);
+    }
+
+    /// Writes the packets that a super-frame stands for, one by one.
+    #[cold]
+    fn cut(&mut self, parcel: Parcel, frame: &[u8]) {
+        let Some(device) = self.plane.device(parcel.to).cloned() else {
+            return self.undeliverable(parcel);
+        };
+        // Judged before: it parses.
+        let Ok(mut pieces) = Pieces::of(frame) else { return };
+        let mut written = false;
+        while let Some(length) = pieces.next_into(&mut self.piece) {
+            if write(&device.tun, &self.piece[..length]).is_err() {
+                break;
+            }
+            written = true;
+        }
+        if written {
+            self.router.segmented(&self.plane.tables, parcel.to);
+            self.count(parcel);
+        } else {
+            self.undeliverable(parcel);
+        }
+    }
+}
