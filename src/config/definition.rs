@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -191,6 +191,26 @@ pub struct Stop {
     pub timeout: Duration,
 }
 
+/// What starts a vassal that is started on demand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trigger {
+    /// A connection to a socket at this path.
+    Unix {
+        /// Absolute.
+        path: PathBuf,
+        /// Permissions.
+        mode: u32,
+        /// Owner; absent = the emperor.
+        uid: Option<u32>,
+        /// Group; absent = the emperor's.
+        gid: Option<u32>,
+    },
+    /// A connection to this address of the host.
+    Tcp(SocketAddr),
+    /// A packet to one of its addresses that its firewall lets in.
+    Packet,
+}
+
 /// What the emperor runs, as itself, when something happens to a vassal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hooks {
@@ -249,6 +269,8 @@ pub enum Ready {
 /// When a vassal is started by its first client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnDemand {
+    /// What a client does.
+    pub trigger: Trigger,
     /// Without a client for this long, it is stopped again; absent = never.
     pub idle: Option<Duration>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::definition::{DEFAULT_PATH, Definition, Log, LogTarget, Name, Namespaces, Reload};
+use super::judge_demand;
 use super::judge_hooks;
 use super::judge_identity;
 use super::judge_life;
@@ -78,6 +79,7 @@ pub(super) fn vassal(
     let stop = judge_life::stop(&section(&written.stop), ready);
     let ready_timeout = judge_life::ready_timeout(written, bench);
     let watchdog = judge_life::watchdog(written, bench);
+    let on_demand = judge_demand::on_demand(written, bench);
     let hooks = judge_hooks::hooks(&section(&written.hooks), bench);
     let log = log(&section(&written.log), bench);
     let argv = written.command.value()?;
@@ -99,7 +101,7 @@ pub(super) fn vassal(
         ready,
         ready_timeout,
         watchdog,
-        on_demand: None,
+        on_demand,
         hooks,
         log,
     })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::definition::Identity;
 use super::judge::section;
-use super::kinds::{Choice, List, NamespaceWord};
+use super::kinds::{Choice, List, Listen, NamespaceWord, WordOrOne};
 use super::mirror::Vassal;
 use super::problem::Place;
 use super::report::Report;
@@ -32,6 +32,7 @@ const OWN: &[&str] = &[
     "ready",
     "ready_timeout",
     "watchdog",
+    "on_demand",
 ];
 /// The same below `network`.
 const OWN_NETWORK: &[&str] = &["address", "device", "gateway", "mtu", "firewall"];
@@ -52,6 +53,7 @@ pub(super) fn confine(written: &Vassal, defaults: &Vassal, report: &mut Report) 
             refuse(&format!("network.{key}"), place, OPERATORS, report);
         }
     }
+    listening(written, report);
     privileges(written, report);
     namespaces(written, defaults, report);
     farewell(written, defaults, report);
@@ -128,6 +130,27 @@ fn why(key: &str) -> &'static str {
 fn refuse(key: &str, place: Place, help: &str, report: &mut Report) {
     let message = format!("`{key}` is not the owner's to set, under `run_as_owner`");
     report.error(Some(place), message, help);
+}
+
+/// A tenant's socket lies where he may put one, and is his.
+fn listening(written: &Vassal, report: &mut Report) {
+    let Some(WordOrOne::This(demand)) = written.on_demand.value() else {
+        return;
+    };
+    for (key, place) in demand.own() {
+        match key {
+            "owner" | "group" => {
+                let help = "remove it: the socket belongs to the file's owner";
+                refuse(&format!("on_demand.{key}"), place, help, report);
+            }
+            "socket" if matches!(demand.socket.value(), Some(Listen::Tcp(_))) => {
+                let help =
+                    "write a path: a port of the host is the operator's, and a way around the firewall";
+                refuse("on_demand.socket: ADDRESS:PORT", place, help, report);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn privileges(written: &Vassal, report: &mut Report) {

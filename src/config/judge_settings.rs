@@ -220,6 +220,13 @@ fn defaults(
             help,
         );
     }
+    if let Some(WordOrOne::This(demand)) = vassal.on_demand.value()
+        && demand.socket.item().is_some()
+    {
+        let help = "write it into the file of the vassal that shall have it";
+        let message = "`defaults.on_demand.socket` would give every vassal the same socket";
+        report.error(demand.socket.place(), message, help);
+    }
     let mut bench = Bench {
         report,
         router,

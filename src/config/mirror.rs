@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::definition::{Capability, LogTarget, Reload, RestartPolicy};
 use super::kinds::{
-    Address, Any, Argv, ArgvOr, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, NamespaceWord,
+    Address, Any, Argv, ArgvOr, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, Listen, Mode, NamespaceWord,
     Nothing, OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
@@ -57,6 +57,8 @@ mirror! {
         /// It must give a sign of life (sd_notify, or uWSGI's heartbeat) in every such interval once it is ready,
         /// or is killed and counts as failed. Default: none.
         watchdog: WordOrOne<Nothing, Duration>,
+        /// It is started by its first client, and not before: a map, or none. Default: none.
+        on_demand: WordOrOne<Nothing, OnDemand>,
         /// Programs that the emperor runs, as itself and beside its own work, when something happens to the vassal.
         hooks: Hooks,
         /// Where its output goes.
@@ -134,6 +136,25 @@ mirror! {
         signal: WordOrOne<EmperorWord, Signal>,
         /// After this all of it is killed. Default: 30s.
         timeout: Duration,
+    }
+}
+
+mirror! {
+    /// What starts a vassal that waits for its first client, and when it waits for the next.
+    OnDemand {
+        /// The emperor listens here: an absolute path, or ADDRESS:PORT on the host. The command gets the listening
+        /// socket as descriptors 0 and 3 (LISTEN_FDS).
+        socket: Listen,
+        /// Permissions of the socket at that path, in octal. Default: 0666.
+        mode: Mode,
+        /// Owner of the socket at that path, by name or number. Default: the emperor's user.
+        owner: Text,
+        /// Group of the socket at that path, by name or number. Default: the emperor's group.
+        group: Text,
+        /// The first packet to one of its addresses starts it; it waits until the vassal is there. Default: false.
+        packet: bool,
+        /// A vassal that nobody has used for so long is stopped and waited for again. Default: never.
+        idle: Duration,
     }
 }
 

@@ -8,6 +8,7 @@ mod capability;
 pub mod claims;
 pub mod definition;
 mod judge;
+mod judge_demand;
 mod judge_hooks;
 mod judge_identity;
 mod judge_life;

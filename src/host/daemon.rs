@@ -28,7 +28,7 @@ use super::spawn::Cradle;
 use super::state::StateFiles;
 use super::uplink::Uplink;
 use super::watch::Watch;
-use super::workers::{DeviceLost, Workers};
+use super::workers::{DeviceLost, Report, Workers};
 
 /// A life and what the daemon holds of it.
 pub(super) struct Alive {
@@ -61,7 +61,7 @@ pub struct Daemon {
     pub(super) herald: Herald,
     pub(super) hooks: Hooks,
     news: mpsc::UnboundedReceiver<(Name, Life, News)>,
-    lost: mpsc::UnboundedReceiver<DeviceLost>,
+    reports: mpsc::UnboundedReceiver<Report>,
     pub(super) signals: Signals,
     stopping: bool,
 }
@@ -75,7 +75,7 @@ impl Daemon {
         let state = StateFiles::open(&settings.run_directory, &settings.state_directory)?;
         let remembered = state.remembered()?;
         let (herald, news) = mpsc::unbounded_channel();
-        let (lost_sender, lost) = mpsc::unbounded_channel();
+        let (report, reports) = mpsc::unbounded_channel();
         let count = settings.router.workers.map_or_else(default_workers, usize::from);
         let policy = GlobalPolicy {
             out: settings.firewall_out.clone(),
@@ -83,7 +83,7 @@ impl Daemon {
             isolate: settings.router.isolate,
         };
         let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
-        let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &lost_sender)?;
+        let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &report)?;
         let uplink = Uplink::start(&settings, station, &mut fabric, &mut workers).await?;
         let book = AddressBook::new(remembered.clone());
         Ok(Self {
@@ -106,7 +106,7 @@ impl Daemon {
             herald,
             hooks: Hooks::default(),
             news,
-            lost,
+            reports,
             signals,
             stopping: false,
             settings,
@@ -126,7 +126,10 @@ impl Daemon {
             let changed = self.watch.changed();
             tokio::select! {
                 Some((name, life, news)) = self.news.recv() => self.hear(name, life, news),
-                Some(lost) = self.lost.recv() => self.device_lost(lost),
+                Some(report) = self.reports.recv() => match report {
+                    Report::Lost(lost) => self.device_lost(lost),
+                    Report::Wanted(port) => self.wanted(port),
+                },
                 () = changed => self.look(),
                 () = sleep_until(wake) => self.deadline(),
                 wanted = self.signals.next() => self.obey(wanted),

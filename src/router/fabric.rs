@@ -107,8 +107,22 @@ struct Tenant {
 
 #[derive(Debug)]
 enum Kind {
-    Uplink { mtu: u16 },
+    Uplink {
+        mtu: u16,
+    },
     Vassal(Attachment),
+    /// One that is to be started by the first packet for it.
+    Sleeper(Attachment),
+}
+
+impl Kind {
+    /// What a vassal brought along; the uplink brings nothing.
+    fn attachment(&self) -> Option<&Attachment> {
+        match self {
+            Self::Vassal(vassal) | Self::Sleeper(vassal) => Some(vassal),
+            Self::Uplink { .. } => None,
+        }
+    }
 }
 
 impl Fabric {
@@ -143,6 +157,24 @@ impl Fabric {
     /// # Errors
     /// If a name or an address is taken or cannot be a vassal's; nothing has changed then.
     pub fn attach(&mut self, vassal: Attachment) -> Result<PortId, AttachError> {
+        self.settle(vassal, Kind::Vassal)
+    }
+
+    /// Attaches a vassal that has no device yet: packets that may enter it get the verdict
+    /// [`Wake`](super::Verdict::Wake). Once it has one, this port is detached and the vassal attached before the next
+    /// [`tables`](Self::tables), so that nobody ever sees its addresses without a holder.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach).
+    pub fn attach_sleeper(&mut self, vassal: Attachment) -> Result<PortId, AttachError> {
+        self.settle(vassal, Kind::Sleeper)
+    }
+
+    fn settle(
+        &mut self,
+        vassal: Attachment,
+        kind: impl FnOnce(Attachment) -> Kind,
+    ) -> Result<PortId, AttachError> {
         if self.names.contains_key(&vassal.name) {
             return Err(AttachError::Attached { name: vassal.name });
         }
@@ -151,7 +183,7 @@ impl Fabric {
         }
         let (name, addresses) = (vassal.name.clone(), vassal.addresses.clone());
         let index = self.free_index()?;
-        let id = self.occupy(index, Kind::Vassal(vassal));
+        let id = self.occupy(index, kind(vassal));
         for address in addresses {
             self.book.set(address, Some(id.index));
         }
@@ -165,7 +197,7 @@ impl Fabric {
         let Some(tenant) = self.tenant_mut(port) else {
             return false;
         };
-        let Kind::Vassal(vassal) = &mut tenant.kind else {
+        let (Kind::Vassal(vassal) | Kind::Sleeper(vassal)) = &mut tenant.kind else {
             return false;
         };
         (vassal.out, vassal.in_) = (out, in_);
@@ -191,7 +223,7 @@ impl Fabric {
         self.compiled = None;
         match tenant.kind {
             Kind::Uplink { .. } => self.uplink = None,
-            Kind::Vassal(vassal) => {
+            Kind::Vassal(vassal) | Kind::Sleeper(vassal) => {
                 self.free.insert(port.index);
                 for address in vassal.addresses {
                     self.book.set(address, None);
@@ -235,13 +267,13 @@ impl Fabric {
             .and_then(|slot| self.slots.get(slot as usize));
         match holder
             .and_then(|slot| slot.tenant.as_ref())
-            .map(|tenant| &tenant.kind)
+            .and_then(|tenant| tenant.kind.attachment())
         {
-            Some(Kind::Vassal(vassal)) => Err(AttachError::Held {
+            Some(vassal) => Err(AttachError::Held {
                 address,
                 by: vassal.name.clone(),
             }),
-            Some(Kind::Uplink { .. }) | None => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -298,9 +330,9 @@ impl Fabric {
             self.compiled_policy = None;
         }
         for tenant in self.slots.iter_mut().filter_map(|slot| slot.tenant.as_mut()) {
-            match &tenant.kind {
-                Kind::Vassal(vassal) if speaks(&vassal.out) || speaks(&vassal.in_) => tenant.compiled = None,
-                Kind::Vassal(_) | Kind::Uplink { .. } => {}
+            let attachment = tenant.kind.attachment();
+            if attachment.is_some_and(|vassal| speaks(&vassal.out) || speaks(&vassal.in_)) {
+                tenant.compiled = None;
             }
         }
     }
@@ -338,7 +370,7 @@ impl Fabric {
         }
         let (mtu, role) = match &tenant.kind {
             Kind::Uplink { mtu } => (*mtu, Role::Uplink),
-            Kind::Vassal(vassal) => {
+            Kind::Vassal(vassal) | Kind::Sleeper(vassal) => {
                 let role = Role::Vassal {
                     name: vassal.name.clone(),
                     out: self.compile_chain(&vassal.out),
@@ -351,6 +383,7 @@ impl Fabric {
         Some(Arc::new(Port {
             id: tenant.id,
             role,
+            asleep: matches!(tenant.kind, Kind::Sleeper(_)),
             mtu,
             counters,
         }))
@@ -366,12 +399,8 @@ impl Fabric {
             .names
             .get(name)
             .and_then(|slot| self.slots.get(*slot as usize));
-        match slot
-            .and_then(|slot| slot.tenant.as_ref())
-            .map(|tenant| &tenant.kind)
-        {
-            Some(Kind::Vassal(vassal)) => &vassal.addresses,
-            Some(Kind::Uplink { .. }) | None => &[],
-        }
+        slot.and_then(|slot| slot.tenant.as_ref())
+            .and_then(|tenant| tenant.kind.attachment())
+            .map_or(&[], |vassal| &vassal.addresses)
     }
 }

@@ -73,6 +73,8 @@ impl PortId {
 pub enum Verdict {
     /// It is written to that port.
     Forward(PortId),
+    /// It is for that port, whose vassal sleeps: it waits, and the vassal is to be woken.
+    Wake(PortId),
     /// It ends, has been counted, and its sender is to be told: see [`Router::answer`].
     Answer(Complaint),
     /// It ends and has been counted.

@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::firewall::Filter;
 use super::routes::Routes;
 use crate::config::definition::Name;
+use crate::packet::Address;
 
 /// One moment of the router. Parts that have not changed are shared with the moment before.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Policy {
 pub struct Port {
     pub(super) id: PortId,
     pub(super) role: Role,
+    /// Nobody reads what is for it: its vassal is yet to be started.
+    pub(super) asleep: bool,
     pub(super) mtu: u16,
     pub(super) counters: Arc<Counters>,
 }
@@ -50,6 +53,11 @@ impl Tables {
     pub fn port(&self, id: PortId) -> Option<&Port> {
         self.slot(id.index)
             .filter(|port| port.id.generation == id.generation)
+    }
+
+    /// The port that holds `address` now.
+    pub fn holder(&self, address: Address) -> Option<&Port> {
+        self.slot(self.routes.holder(address)?)
     }
 
     /// All ports, by slot.
@@ -73,6 +81,12 @@ impl Port {
     #[inline]
     pub fn id(&self) -> PortId {
         self.id
+    }
+
+    /// Whether its vassal sleeps.
+    #[inline]
+    pub fn is_asleep(&self) -> bool {
+        self.asleep
     }
 
     /// Its MTU in bytes.

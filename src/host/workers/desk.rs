@@ -10,11 +10,12 @@ use nix::errno::Errno;
 use nix::unistd::write;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::packet::Pieces;
 use crate::packet::vnet::VnetHeader;
-use crate::router::{ANSWER, MAX_FRAME, PortId, Reason, Router, VNET_HEADER, Verdict};
+use crate::packet::{Packet, Pieces};
+use crate::router::{ANSWER, MAX_FRAME, Port, PortId, Reason, Router, VNET_HEADER, Verdict};
 
-use super::{Device, DeviceLost, Plane};
+use super::waiting_room::{Queue, WaitingRoom};
+use super::{Device, DeviceLost, Plane, Report};
 
 /// A frame that is to be written as it is.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,8 @@ pub(super) struct Parcel {
 pub(super) struct Desk {
     plane: Arc<Plane>,
     router: Router,
-    lost: UnboundedSender<DeviceLost>,
+    reports: UnboundedSender<Report>,
+    room: WaitingRoom,
     /// When the worker woke up.
     now: Instant,
     /// Room for one piece of a super-frame.
@@ -39,11 +41,12 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(number: usize, plane: Arc<Plane>, lost: UnboundedSender<DeviceLost>) -> Self {
+    pub(super) fn new(number: usize, plane: Arc<Plane>, reports: UnboundedSender<Report>) -> Self {
         Self {
             plane,
             router: Router::new(number),
-            lost,
+            reports,
+            room: WaitingRoom::default(),
             now: Instant::now(),
             piece: vec![0; MAX_FRAME].into_boxed_slice(),
         }
@@ -61,14 +64,23 @@ impl Desk {
         self.plane.device(port)
     }
 
-    /// Works with another plane from now on; gives back the old one.
+    /// Works with another plane from now on; gives back the old one. Who waited for a vassal that is awake in the
+    /// new plane goes first.
     pub(super) fn replace_plane(&mut self, plane: Arc<Plane>) -> Arc<Plane> {
-        std::mem::replace(&mut self.plane, plane)
+        let old = std::mem::replace(&mut self.plane, plane);
+        let tables = &self.plane.tables;
+        let out = self
+            .room
+            .let_out(|to| tables.port(to).is_some_and(Port::is_asleep));
+        for queue in out {
+            self.let_out(queue);
+        }
+        old
     }
 
     /// `port` cannot be read any more.
     pub(super) fn lose(&self, port: PortId, errno: Errno) {
-        let _ = self.lost.send(DeviceLost { port, errno });
+        let _ = self.reports.send(Report::Lost(DeviceLost { port, errno }));
     }
 
     /// Judges a frame that came from `from`, and does all that there is to do but write it as it is.
@@ -97,9 +109,51 @@ impl Desk {
                     router.answered(tables, from, length - VNET_HEADER);
                 }
             }
+            Verdict::Wake(to) => self.hold(from, to, frame),
             Verdict::Drop(_) => {}
         }
         None
+    }
+
+    /// A frame for a vassal that sleeps waits; the first has it woken.
+    #[cold]
+    fn hold(&mut self, from: PortId, to: PortId, frame: &[u8]) {
+        let admission = self.room.admit(from, to, frame, self.now);
+        for _ in 0..admission.late + usize::from(!admission.seated) {
+            self.router
+                .undeliverable(&self.plane.tables, to, Reason::QueueFull);
+        }
+        if admission.first {
+            let _ = self.reports.send(Report::Wanted(to));
+        }
+    }
+
+    /// Frames whose vassal is awake go to it, in their order; its policy judged them when they came. Those whose
+    /// vassal has fallen asleep again wait again.
+    #[cold]
+    fn let_out(&mut self, queue: Queue) {
+        for (from, frame) in queue.guests {
+            let plane = self.plane.clone();
+            let to = Packet::parse(&frame).ok().map(|packet| packet.destination());
+            match to.and_then(|to| plane.tables.holder(to)) {
+                Some(port) if port.is_asleep() => self.hold(from, port.id(), &frame),
+                Some(port) => self.deliver(from, port.id(), &frame),
+                None => self.router.undeliverable(&plane.tables, from, Reason::NoRoute),
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: PortId, to: PortId, frame: &[u8]) {
+        let length = frame.len();
+        let parcel = Parcel { from, to, length };
+        match self.plane.device(to).cloned() {
+            Some(device) if device.offloads.cover(frame) => {
+                let outcome = write(&device.tun, frame).map(drop);
+                self.settle(parcel, frame, outcome);
+            }
+            Some(_) => self.cut(parcel, frame),
+            None => self.undeliverable(parcel),
+        }
     }
 
     /// Counts a frame that was written or not. What the kernel refuses to finish is finished here.

@@ -13,6 +13,7 @@ mod desk;
 mod epoll;
 mod patience;
 mod uring;
+mod waiting_room;
 mod worker;
 
 use std::os::fd::OwnedFd;
@@ -66,6 +67,15 @@ pub struct DeviceLost {
     pub errno: Errno,
 }
 
+/// What a worker tells the control plane.
+#[derive(Debug, Clone, Copy)]
+pub enum Report {
+    /// A device ended.
+    Lost(DeviceLost),
+    /// A frame waits for the vassal of this port, which sleeps.
+    Wanted(PortId),
+}
+
 /// What the control plane tells a worker.
 enum Order {
     /// This is how it is from now on.
@@ -111,8 +121,8 @@ struct Thread {
 }
 
 impl Workers {
-    /// Starts `count` threads on the engine that `wish` names, or the best that the kernel grants. `lost` hears of
-    /// devices that end by themselves.
+    /// Starts `count` threads on the engine that `wish` names, or the best that the kernel grants. `reports` hears of
+    /// devices that end by themselves, and of vassals that are to be woken.
     ///
     /// # Errors
     /// If no thread can be had, or the engine that was demanded cannot.
@@ -120,7 +130,7 @@ impl Workers {
         count: usize,
         wish: Wish,
         tables: Arc<Tables>,
-        lost: &UnboundedSender<DeviceLost>,
+        reports: &UnboundedSender<Report>,
     ) -> Result<Self, HostError> {
         let plane = Arc::new(Plane {
             tables,
@@ -141,7 +151,7 @@ impl Workers {
             closer,
         };
         while workers.threads.len() < count {
-            match workers.start_one(lost) {
+            match workers.start_one(reports) {
                 Ok(thread) => workers.threads.push(thread),
                 // All workers use one engine: those that have started begin again.
                 Err(error) if wish == Wish::Auto && workers.engine == Engine::IoUring => {
@@ -190,7 +200,7 @@ impl Workers {
         self.swap(Plane { tables, devices });
     }
 
-    fn start_one(&self, lost: &UnboundedSender<DeviceLost>) -> Result<Thread, HostError> {
+    fn start_one(&self, reports: &UnboundedSender<Report>) -> Result<Thread, HostError> {
         let failed = |errno| HostError::new(Doing::StartWorker, "the router", errno);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let poke = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(failed)?);
@@ -202,7 +212,7 @@ impl Workers {
             orders: received,
             poke: poke.clone(),
             closer: self.closer.clone(),
-            lost: lost.clone(),
+            reports: reports.clone(),
         };
         let (started, ready): (Sender<Result<(), Errno>>, Receiver<_>) = channel();
         let handle = std::thread::Builder::new()

@@ -11,7 +11,7 @@ use super::desk::Desk;
 use super::epoll::EpollEngine;
 use super::patience::Patience;
 use super::uring::UringEngine;
-use super::{Device, DeviceLost, Engine, Order, Plane};
+use super::{Device, Engine, Order, Plane, Report};
 use crate::host::confine;
 
 /// Frames in, frames out, for the devices that one worker reads.
@@ -46,7 +46,7 @@ pub(super) struct Contract {
     pub(super) orders: Receiver<Order>,
     pub(super) poke: Arc<EventFd>,
     pub(super) closer: Sender<Arc<Plane>>,
-    pub(super) lost: UnboundedSender<DeviceLost>,
+    pub(super) reports: UnboundedSender<Report>,
 }
 
 /// Works until it is told to end; says first whether it could begin.
@@ -86,7 +86,7 @@ impl<C: Carrier> Worker<C> {
     fn new(carrier: C, contract: Contract) -> Self {
         Self {
             carrier,
-            desk: Desk::new(contract.number, contract.plane, contract.lost),
+            desk: Desk::new(contract.number, contract.plane, contract.reports),
             orders: contract.orders,
             closer: contract.closer,
         }
