@@ -74,6 +74,11 @@
 //!   when it is switched on.
 //! - **Without a pid namespace a vassal needs a version 2 cgroup** to be killed whole. Where there is none its
 //!   start is refused, with the reason.
+//! - **What waits for a vassal that sleeps waits at the worker that brought it**, so no lock is needed and no flow is
+//!   overtaken; it was judged when it came and is not judged again. New connections wait until the vassal is ready, all
+//!   else may be what it needs to get ready.
+//! - **Whether a socket is used is seen by the emperor's own copy of it**: each new connection is an edge in the event
+//!   queue, whoever accepts it. So a busy vassal costs the emperor one wake-up a look, and an idle one none.
 //! - **An owner's file is judged by its descriptor, its way by the directories that were walked** ([`host::owner`]).
 //!   Group and others may write to neither, not even a group of one: whether a group is private cannot be known. What
 //!   an owner may write is a list of keys; a key that is in no list is the operator's.

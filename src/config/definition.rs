@@ -309,6 +309,12 @@ pub enum Change {
 }
 
 impl Definition {
+    /// Whether the command gets a socket that listens.
+    pub fn listens(&self) -> bool {
+        let trigger = self.on_demand.as_ref().map(|demand| &demand.trigger);
+        trigger.is_some_and(|trigger| *trigger != Trigger::Packet)
+    }
+
     /// Whether the command gets the control socket of uWSGI's emperor protocol.
     pub fn has_channel(&self) -> bool {
         self.ready == Ready::Emperor

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::definition::{OnDemand, Trigger};
 use super::judge::Bench;
 use super::judge_identity;
-use super::kinds::{Listen, WordOrOne};
+use super::kinds::{Listen, ReadyWord, WordOrOne};
 use super::mirror::{self, Vassal};
+use super::problem::Place;
 use super::written::{Item, Slot, shown};
 
 /// Whether a vassal is in use is looked at now and then, not at every packet.
@@ -42,7 +43,10 @@ pub(super) fn on_demand(written: &Vassal, bench: &mut Bench<'_>) -> Option<OnDem
             return None;
         }
         (Some(item), false) => socket(item, wish, bench),
-        (None, true) => Some(Trigger::Packet),
+        (None, true) => {
+            warn_of_haste(written, *place, bench);
+            Some(Trigger::Packet)
+        }
     };
     if !matches!(trigger, Some(Trigger::Unix { .. })) {
         superfluous(wish, bench);
@@ -83,6 +87,19 @@ fn socket(item: &Item<Listen>, wish: &mirror::OnDemand, bench: &mut Bench<'_>) -
         uid: uid.flatten(),
         gid: gid.flatten(),
     })
+}
+
+/// The packet that starts a vassal is delivered when it is ready.
+fn warn_of_haste(written: &Vassal, place: Option<Place>, bench: &mut Bench<'_>) {
+    let ready = written.ready.value();
+    if matches!(ready, None | Some(WordOrOne::Word(ReadyWord::Exec))) {
+        let message = "`on_demand.packet` without `ready`: the first packet may meet a program that does not listen yet";
+        bench.warning(
+            place,
+            message,
+            "add `ready: {tcp: PORT}`, or `ready: notify` if it can",
+        );
+    }
 }
 
 /// Only a path has a mode and an owner.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::definition::{Capability, LogTarget, Reload, RestartPolicy};
 use super::kinds::{
-    Address, Any, Argv, ArgvOr, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, Listen, Mode, NamespaceWord,
-    Nothing, OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
+    Address, Any, Argv, ArgvOr, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, Listen, Mode,
+    NamespaceWord, Nothing, OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
 use super::settings::{Engine, Offload};

@@ -25,18 +25,19 @@ impl Daemon {
         Ok(Some((self.hooks.line(&definition.name), output)))
     }
 
-    /// The vassal is ready, for the first time or again.
-    pub(super) fn call_post_start(&mut self, name: &Name) {
-        let run = self
-            .emperor
-            .vassals()
-            .get(name)
-            .and_then(|vassal| vassal.state.run());
+    /// The vassal runs, and is perhaps ready, for the first time or again.
+    pub(super) fn greet(&mut self, name: &Name) {
+        let vassal = self.emperor.vassals().get(name);
+        let run = vassal
+            .and_then(|vassal| vassal.state.run())
+            .filter(|run| run.is_ready());
         let Some((life, pid)) = run.map(|run| (run.life, run.pid)) else {
             return;
         };
         let first = |alive: &mut Alive| !std::mem::replace(&mut alive.started, true);
         if self.lives.get_mut(&life).is_some_and(first) {
+            self.is_awake(life);
+            self.watch_usage(name, life);
             let call = self.prepare(name, Moment::PostStart, Some(pid), None);
             call.into_iter().for_each(|call| self.hooks.start(call, || {}));
         }

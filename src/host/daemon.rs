@@ -17,12 +17,15 @@ use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
+use super::demand::Demands;
+use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
 use super::hooks::Hooks;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News};
 use super::logs::{Logs, Screen};
 use super::rootless::Station;
+use super::selftest;
 use super::signals::{Signals, Wanted};
 use super::spawn::Cradle;
 use super::state::StateFiles;
@@ -34,6 +37,8 @@ use super::workers::{DeviceLost, Report, Workers};
 pub(super) struct Alive {
     pub(super) name: Name,
     pub(super) handle: Arc<Handle>,
+    pub(super) spoken: Spoken,
+    pub(super) probe: Option<Probing>,
     pub(super) pid: u32,
     pub(super) netns: u64,
     pub(super) port: Option<PortId>,
@@ -60,6 +65,7 @@ pub struct Daemon {
     pub(super) turn: Arc<Semaphore>,
     pub(super) herald: Herald,
     pub(super) hooks: Hooks,
+    pub(super) demands: Demands,
     news: mpsc::UnboundedReceiver<(Name, Life, News)>,
     reports: mpsc::UnboundedReceiver<Report>,
     pub(super) signals: Signals,
@@ -68,7 +74,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Takes the lock, starts the router and the uplink. Nothing is left behind if any of it fails.
-    pub async fn start(settings: Settings, station: Station, screen: Screen) -> Result<Self, HostError> {
+    pub async fn start(mut settings: Settings, station: Station, screen: Screen) -> Result<Self, HostError> {
         // A writer that waits for a lease of ours makes the kernel tell us so.
         super::signals::ignore_lease_breaks()?;
         let signals = Signals::listen()?;
@@ -82,6 +88,7 @@ impl Daemon {
             in_: settings.firewall_in.clone(),
             isolate: settings.router.isolate,
         };
+        settings.router.offload = selftest::decide(settings.router.offload).await?;
         let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
         let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &report)?;
         let uplink = Uplink::start(&settings, station, &mut fabric, &mut workers).await?;
@@ -105,6 +112,7 @@ impl Daemon {
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
             hooks: Hooks::default(),
+            demands: Demands::new(),
             news,
             reports,
             signals,
@@ -119,10 +127,7 @@ impl Daemon {
         let (vassals, problems) = (self.emperor.vassals().len(), self.problems.len());
         tracing::info!(vassals, problems, "emperor ready");
         while !self.emperor.is_done() {
-            let wake = [self.emperor.deadline(), self.watch.deadline()]
-                .into_iter()
-                .flatten()
-                .min();
+            let wake = self.next_deadline();
             let changed = self.watch.changed();
             tokio::select! {
                 Some((name, life, news)) = self.news.recv() => self.hear(name, life, news),
@@ -130,12 +135,14 @@ impl Daemon {
                     Report::Lost(lost) => self.device_lost(lost),
                     Report::Wanted(port) => self.wanted(port),
                 },
+                call = self.demands.next() => self.demanded(call),
                 () = changed => self.look(),
                 () = sleep_until(wake) => self.deadline(),
                 wanted = self.signals.next() => self.obey(wanted),
             }
         }
         self.wait_for_hooks().await;
+        self.demands.finish();
         self.uplink.stop()?;
         tracing::info!("emperor stopped");
         Ok(())
@@ -151,6 +158,15 @@ impl Daemon {
         self.remember();
     }
 
+    fn next_deadline(&self) -> Option<Instant> {
+        let all = [
+            self.emperor.deadline(),
+            self.watch.deadline(),
+            self.demands.deadline(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
     fn deadline(&mut self) {
         let now = Instant::now();
         if self.emperor.deadline().is_some_and(|at| at <= now) {
@@ -158,6 +174,9 @@ impl Daemon {
         }
         if self.watch.deadline().is_some_and(|at| at <= now) {
             self.look();
+        }
+        if self.demands.deadline().is_some_and(|at| at <= now) {
+            self.look_after_demands();
         }
     }
 
@@ -217,7 +236,8 @@ impl Daemon {
             .lives
             .values()
             .filter(|alive| alive.name == *name)
-            .filter_map(|alive| alive.port);
+            .filter_map(|alive| alive.port)
+            .chain(self.demands.sleeper(name));
         for port in ports {
             if let Some(traffic) = self.fabric.traffic(port) {
                 sum.add(&traffic);

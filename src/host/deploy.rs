@@ -33,7 +33,9 @@ impl Daemon {
         // Who names an address gets it before somebody else is given it by chance.
         definitions.sort_by_key(|definition| definition.network.address == Addresses::Auto);
         for definition in definitions {
+            let name = definition.name.clone();
             self.tell(Event::Defined(Box::new(definition)));
+            self.update_sleeper(&name);
         }
     }
 

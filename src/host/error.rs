@@ -74,6 +74,7 @@ pub enum Doing {
     CreateTun,
     AttachTun,
     SetOffload,
+    TestOffload,
     EnterNamespace,
     IdentifyNamespace,
     OpenNetlink,
@@ -90,6 +91,9 @@ pub enum Doing {
     Open,
     OpenGate,
     OpenLog,
+    OpenNotify,
+    OpenChannel,
+    Probe,
     Confine,
     StartWorker,
     StartEngine,
@@ -112,6 +116,7 @@ impl fmt::Display for Doing {
             Self::CreateTun => "creating the tun",
             Self::AttachTun => "attaching to the tun",
             Self::SetOffload => "setting the offloads of",
+            Self::TestOffload => "testing the offloads of",
             Self::EnterNamespace => "entering the network namespace of",
             Self::IdentifyNamespace => "identifying the network namespace of",
             Self::OpenNetlink => "opening a netlink socket for",
@@ -128,6 +133,9 @@ impl fmt::Display for Doing {
             Self::Open => "opening",
             Self::OpenGate => "opening the gate of",
             Self::OpenLog => "opening the log of",
+            Self::OpenNotify => "opening the notify socket of",
+            Self::OpenChannel => "opening the control socket of",
+            Self::Probe => "probing a port of",
             Self::Confine => "confining",
             Self::StartWorker => "starting a thread of",
             Self::StartEngine => "starting the router on",
@@ -145,6 +153,7 @@ impl fmt::Display for Doing {
 }
 
 /// What the operator can do about `errno` while `doing`.
+#[allow(clippy::too_many_lines, reason = "one table in one place is the point")]
 fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
     match (doing, errno) {
         (Doing::Clone, Errno::EPERM) => Some("run as root, or allow unprivileged user namespaces"),
@@ -168,6 +177,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         }
         (Doing::SetOffload, Errno::EINVAL) => {
             Some("this kernel lacks an offload; set router.offload to auto")
+        }
+        (Doing::TestOffload, Errno::EPROTO) => {
+            Some("super-frames do not survive on this kernel; set router.offload to auto or off")
         }
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")
@@ -219,7 +231,7 @@ pub fn step_sentence(report: &Report) -> String {
         Step::ParentDeath => "tying it to the emperor's life",
         Step::Directory => "changing to the directory",
         Step::Signals => "resetting signals",
-        Step::Descriptors => "closing descriptors",
+        Step::Descriptors => "handing over descriptors",
         Step::Exec => "executing",
     };
     let advice = match (report.step, errno) {

@@ -9,24 +9,30 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 use nix::libc;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::config::definition::Farewell;
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
+use crate::emperor::Word;
 use crate::emperor::state::{End, Life};
-use crate::sys::process::send_signal;
+use crate::sys::process::{open_pid, send_signal};
 use crate::sys::readiness::readable;
 
+use super::channel;
+use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
 use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
+use super::notify::{self, Said, Speakers};
 use super::spawn::{self, Cradle, Newborn};
 use super::tree::Tree;
 use super::tun::{self, Tun};
@@ -54,6 +60,8 @@ pub enum News {
         /// Process id.
         pid: u32,
     },
+    /// It said something.
+    Heard(Vec<Heard>),
     /// Its `pre_stop` has ended, so it can be asked to end like this.
     Ask(Farewell),
     /// It is over and reaped.
@@ -63,31 +71,58 @@ pub enum News {
 /// Where the daemon hears news.
 pub type Herald = mpsc::UnboundedSender<(Name, Life, News)>;
 
-/// What the daemon holds of a life: the power to end it.
+/// What the daemon holds of a life: the power to speak to it and to end it.
 #[derive(Default)]
 pub struct Handle {
     pidfd: OnceLock<Arc<OwnedFd>>,
+    main: Mutex<Option<Arc<OwnedFd>>>,
+    channel: OnceLock<Arc<OwnedFd>>,
     doomed: AtomicBool,
 }
 
 impl Handle {
-    /// Sends a signal; nothing if there is no process any more.
+    /// Sends a signal to the main process; nothing if there is none any more.
     pub fn signal(&self, signal: i32) {
-        if let Some(pidfd) = self.pidfd.get() {
+        if let Some(pidfd) = self.main().as_ref().or(self.pidfd.get()) {
             // ESRCH: it has ended by itself.
             let _ = send_signal(pidfd, signal);
         }
     }
 
+    /// From here on, this process is the main one; absent = the first.
+    pub fn follow(&self, main: Option<Arc<OwnedFd>>) {
+        *self.main.lock().unwrap_or_else(PoisonError::into_inner) = main;
+    }
+
+    /// Whether another process than the first is the main one.
+    pub fn has_other(&self) -> bool {
+        self.main().is_some()
+    }
+
+    fn main(&self) -> Option<Arc<OwnedFd>> {
+        self.main.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first process, once there is one.
+    pub fn pidfd(&self) -> Option<Arc<OwnedFd>> {
+        self.pidfd.get().cloned()
+    }
+
+    /// Speaks on the control socket.
+    ///
+    /// # Errors
+    /// `ENOTCONN` if there is none, or as [`channel::tell`].
+    pub fn tell(&self, command: channel::Command) -> Result<(), Errno> {
+        let channel = self.channel.get().ok_or(Errno::ENOTCONN)?;
+        channel::tell(channel, command)
+    }
+
     /// Kills the process, also one that is not yet born.
     pub fn doom(&self) {
         self.doomed.store(true, Ordering::Relaxed);
-        self.signal(libc::SIGKILL);
-    }
-
-    /// The process, once it exists.
-    pub fn pidfd(&self) -> Option<Arc<OwnedFd>> {
-        self.pidfd.get().cloned()
+        for pidfd in self.main().iter().chain(self.pidfd.get()) {
+            let _ = send_signal(pidfd, libc::SIGKILL);
+        }
     }
 
     fn is_doomed(&self) -> bool {
@@ -117,6 +152,8 @@ pub struct Birth {
     pub turn: Arc<Semaphore>,
     /// Where its `pre_start` queues and writes, if it has one.
     pub hook: Option<(Line, OwnedFd)>,
+    /// The socket that the emperor listened on for it, if it is started on demand.
+    pub listener: Option<OwnedFd>,
 }
 
 impl Birth {
@@ -131,7 +168,7 @@ impl Birth {
         match Box::pin(self.be_born(&tell)).await {
             Ok(body) => {
                 tell(News::Born { pid: body.pid });
-                tell(News::Ended(body.end().await));
+                tell(News::Ended(body.end(&tell).await));
             }
             Err(why) => tell(News::Ended(End::Stillborn(why))),
         }
@@ -152,6 +189,8 @@ impl Birth {
             pid: newborn.pid,
             pidfd: newborn.pidfd.clone(),
             tree: None,
+            ears: None,
+            handle: self.handle.clone(),
         };
         let _ = self.handle.pidfd.set(newborn.pidfd.clone());
         let failure = match self.raise(newborn, &mut body, turn, tell).await {
@@ -161,7 +200,7 @@ impl Birth {
         };
         // ESRCH: it has ended by itself.
         let _ = send_signal(&body.pidfd, libc::SIGKILL);
-        body.end().await;
+        body.end(&tell).await;
         Err(failure)
     }
 
@@ -178,10 +217,14 @@ impl Birth {
             let tree = Tree::plant(&self.definition.name, pid).map_err(|error| error.to_string())?;
             body.tree = Some(Box::new(tree));
         }
-        let (tun, netns) = self
+        let (tun, netns, sockets, theirs) = self
             .give_network(&newborn)
             .await
             .map_err(|error| error.to_string())?;
+        if let Some(channel) = &sockets.channel {
+            let _ = self.handle.channel.set(channel.clone());
+        }
+        body.ears = Ears::new(sockets, Speakers::of(pid, netns)).map_err(|error| error.to_string())?;
         let (answer, attached) = oneshot::channel();
         tell(News::Prepared {
             tun,
@@ -193,8 +236,9 @@ impl Birth {
         // What may take long now is the operator's hook, and nobody else's turn waits for it.
         drop(turn);
         self.call_pre_start(&body.pidfd, pid).await?;
+        let descriptors: Vec<_> = self.listener.iter().chain(&theirs).map(AsFd::as_fd).collect();
         let report = newborn
-            .open_gate(&plan(&self.definition))
+            .open_gate(&plan(&self.definition), &descriptors)
             .map_err(|error| error.to_string())?;
         let report = Arc::new(report);
         // Readable or closed: either way the outcome is known.
@@ -218,14 +262,19 @@ impl Birth {
         call.only_while(Some(pidfd.clone())).run().await
     }
 
-    async fn give_network(&self, newborn: &Newborn) -> Result<(Tun, u64), HostError> {
+    async fn give_network(
+        &self,
+        newborn: &Newborn,
+    ) -> Result<(Tun, u64, Sockets, Option<OwnedFd>), HostError> {
         let name = self.definition.name.as_str();
         let network = &self.definition.network;
         let (device, offload, on) = (network.device.clone(), self.offload, name.to_owned());
-        let (tun, socket, inode) = netns::inside(newborn.pidfd.as_fd(), name, move || {
+        let definition = self.definition.clone();
+        let (tun, socket, inode, sockets) = netns::inside(newborn.pidfd.as_fd(), name, move || {
             // Persistent: it goes with its namespace, in one sweep with all the others, and not one by one.
             let tun = tun::open(&device, offload, true)?;
-            Ok((tun, link::route_socket(&on)?, netns::inode(netns::current()?)?))
+            let inode = netns::inode(netns::current()?)?;
+            Ok((tun, link::route_socket(&on)?, inode, Sockets::open(&definition)?))
         })
         .await?;
         let plan = LinkPlan {
@@ -239,36 +288,96 @@ impl Birth {
         link::configure(socket, &plan)
             .await
             .map_err(|error| error.within(name))?;
-        Ok((tun, inode))
+        let (sockets, theirs) = sockets;
+        Ok((tun, inode, sockets, theirs))
     }
 }
 
-/// What exists of a life: its first process, and the cgroup that holds the others if no pid namespace does.
+/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, and
+/// the sockets over which it speaks.
 struct Body {
     pid: u32,
     pidfd: Arc<OwnedFd>,
     tree: Option<Box<Tree>>,
+    ears: Option<Box<Ears>>,
+    handle: Arc<Handle>,
 }
 
 impl Body {
-    /// Waits for the end of the first process and reaps it; the others end with it.
-    async fn end(self) -> End {
-        let pidfd = self.pidfd;
-        let end = match readable(pidfd.clone()) {
-            Ok(watched) => {
-                let _ = watched.readable().await;
-                spawn::reap(&pidfd)
-            }
+    /// Waits for the end of the life; all that is left of it ends with it.
+    async fn end(mut self, tell: &impl Fn(News)) -> End {
+        let end = match readable(self.pidfd.clone()) {
+            Ok(first) => self.watch(first, tell).await,
             // Without a place in the event queue, the end is waited for on a thread of its own.
             Err(_) => {
+                let pidfd = self.pidfd.clone();
                 let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
                 waited.unwrap_or_else(|_| End::Stillborn("its exit status is lost".to_owned()))
             }
         };
+        let last = self.ears.as_ref().map(|ears| ears.last()).unwrap_or_default();
+        if !last.is_empty() {
+            tell(News::Heard(last));
+        }
         if let Some(tree) = self.tree {
             tree.fell().await;
         }
         end
+    }
+
+    /// Passes on what is heard until the first process ends, or the one that was named as the main one.
+    async fn watch(&mut self, first: AsyncFd<Arc<OwnedFd>>, tell: &impl Fn(News)) -> End {
+        let (mut main, mut end) = (None, None);
+        loop {
+            tokio::select! {
+                heard = hear(self.ears.as_mut()) => {
+                    main = self.follow(&heard).or(main);
+                    tell(News::Heard(heard));
+                }
+                _ = first.readable(), if end.is_none() => {
+                    let first_end = spawn::reap(first.get_ref());
+                    // Nothing outlives the first process of a pid namespace.
+                    if main.is_none() || self.tree.is_none() {
+                        return first_end;
+                    }
+                    end = Some(first_end);
+                }
+                () = gone(main.as_ref()) => {
+                    if end.is_none() {
+                        // ESRCH: it has ended by itself.
+                        let _ = send_signal(first.get_ref(), libc::SIGKILL);
+                        let _ = first.readable().await;
+                        spawn::reap(first.get_ref());
+                    }
+                    return End::Unknown;
+                }
+            }
+        }
+    }
+
+    /// Takes note of a new main process.
+    fn follow(&self, heard: &[Heard]) -> Option<AsyncFd<Arc<OwnedFd>>> {
+        let named = heard.iter().rev().find_map(|heard| match heard {
+            Heard::Said(Said::Word(Word::MainPid(pid))) => Some(*pid),
+            Heard::Said(Said::Word(_) | Said::Status(_) | Said::Errno(_)) | Heard::Byte(_) => None,
+        })?;
+        let main = Arc::new(open_pid(named).ok()?);
+        self.handle.follow((named != self.pid).then(|| main.clone()));
+        readable(main).ok().filter(|_| named != self.pid)
+    }
+}
+
+async fn hear(ears: Option<&mut Box<Ears>>) -> Vec<Heard> {
+    match ears {
+        Some(ears) => ears.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn gone(pidfd: Option<&AsyncFd<Arc<OwnedFd>>>) {
+    match pidfd {
+        Some(pidfd) => drop(pidfd.readable().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -285,6 +394,7 @@ fn plan(definition: &Definition) -> Plan {
             .identity
             .as_ref()
             .map(|who| (who.uid, who.gid, who.groups.clone())),
+        listens: definition.listens(),
         capabilities: definition
             .capabilities
             .iter()
@@ -303,5 +413,21 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         variables.insert("HOME".to_owned(), who.home.display().to_string());
     }
     variables.extend(definition.env.clone());
+    if definition.listens() {
+        // sd_listen_fds(3); the init stage knows the process id.
+        variables.insert("LISTEN_FDS".to_owned(), "1".to_owned());
+        variables.insert("LISTEN_FDNAMES".to_owned(), definition.name.to_string());
+    }
+    // How it speaks to the emperor is not the definition's to say.
+    if definition.has_notify() {
+        variables.insert("NOTIFY_SOCKET".to_owned(), notify::ADDRESS.to_owned());
+        if let Some(every) = definition.watchdog {
+            variables.insert("WATCHDOG_USEC".to_owned(), every.as_micros().to_string());
+        }
+    }
+    if definition.has_channel() {
+        let number = init::FIRST + i32::from(definition.listens());
+        variables.insert(channel::VARIABLE.to_owned(), number.to_string());
+    }
     variables.into_iter().collect()
 }

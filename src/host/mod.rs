@@ -2,9 +2,13 @@
 
 pub mod ask;
 pub mod calls;
+pub mod channel;
 pub mod confine;
 pub mod daemon;
+pub mod demand;
 pub mod deploy;
+pub mod dialogue;
+pub mod ears;
 pub mod error;
 pub mod facts;
 pub mod forwarding;
@@ -15,10 +19,13 @@ pub mod link;
 pub mod logs;
 pub mod nat;
 pub mod netns;
+pub mod notify;
 pub mod owner;
 pub mod perform;
+pub mod probe;
 pub mod reading;
 pub mod rootless;
+pub mod selftest;
 pub mod signals;
 pub mod spawn;
 pub mod state;

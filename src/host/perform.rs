@@ -1,16 +1,13 @@
 //! What the emperor decided, done; and what the lives tell, passed on.
 
-use nix::libc;
-
-use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
 use crate::emperor::table::Notice;
 use crate::emperor::{Action, Event, Run};
-use crate::router::Attachment;
 
-use super::ask;
 use super::daemon::{Alive, Daemon};
+use super::demand;
+use super::dialogue::{self, Spoken};
 use super::life::{Birth, News};
 use super::state::Record;
 use super::tun::Tun;
@@ -30,18 +27,18 @@ impl Daemon {
                 definition,
                 addresses,
             } => self.spawn(life, definition, addresses),
-            Action::Probe { .. } => {}
+            Action::Probe { name, life, port } => self.probe(name, life, port),
             Action::Reload { name, life, by } => self.reload(&name, life, by),
             Action::Ask { name, life, by } => {
                 if !self.call_pre_stop(&name, life, by) {
                     self.ask(&name, life, by);
                 }
             }
-            Action::Await(name) => tracing::info!(%name, "waiting for a client"),
+            Action::Await(name) => self.await_client(&name),
             Action::Say { name, notice } => {
-                say(&name, notice);
+                dialogue::say(&name, notice);
                 if notice == Notice::Ready {
-                    self.call_post_start(&name);
+                    self.greet(&name);
                 }
             }
             Action::Kill { name, life } => {
@@ -55,6 +52,7 @@ impl Daemon {
                 tracing::info!(%name, "vassal gone");
                 self.logs.forget(&name);
                 self.hooks.forget(&name);
+                self.forget_demand(&name);
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
@@ -70,9 +68,9 @@ impl Daemon {
         let name = definition.name.clone();
         let opened = self.logs.open(&definition).and_then(|output| {
             let hook = self.pre_start(&definition)?;
-            Ok((output, hook))
+            Ok((output, hook, self.listener_for(&definition)?))
         });
-        let (output, hook) = match opened {
+        let (output, hook, listener) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
@@ -84,6 +82,8 @@ impl Daemon {
         let alive = Alive {
             name,
             handle: Arc::default(),
+            spoken: Spoken::default(),
+            probe: None,
             pid: 0,
             netns: 0,
             port: None,
@@ -100,43 +100,10 @@ impl Daemon {
             herald: self.herald.clone(),
             turn: self.turn.clone(),
             hook,
+            listener,
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
-    }
-
-    fn reload(&self, name: &Name, life: Life, by: Reload) {
-        let Some(alive) = self.lives.get(&life) else {
-            return;
-        };
-        tracing::info!(%name, "asking the vassal to reload");
-        match by {
-            Reload::Signal(signal) => alive.handle.signal(signal),
-            Reload::Emperor | Reload::Restart => {}
-        }
-    }
-
-    fn ask(&self, name: &Name, life: Life, by: Farewell) {
-        let Some(alive) = self.lives.get(&life) else {
-            return;
-        };
-        let signal = match by {
-            Farewell::Signal(signal) => signal,
-            Farewell::Emperor => libc::SIGTERM,
-        };
-        let first_of_its_namespace = self
-            .emperor
-            .vassals()
-            .get(name)
-            .is_some_and(|vassal| vassal.definition.namespaces.pid);
-        if first_of_its_namespace && ask::would_end_any_other_process(alive.pid, signal) {
-            // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
-            alive.handle.signal(libc::SIGKILL);
-        } else {
-            alive.handle.signal(signal);
-            // A stopped process cannot end.
-            alive.handle.signal(libc::SIGCONT);
-        }
     }
 
     fn update(&mut self, definition: &Definition) {
@@ -177,8 +144,10 @@ impl Daemon {
                     pid,
                 });
                 self.record(&name);
+                self.greet(&name);
             }
             News::Ask(by) => self.ask(&name, life, by),
+            News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }
     }
@@ -186,22 +155,20 @@ impl Daemon {
     /// Gives a newborn its port, under the newest policy.
     fn attach(&mut self, name: &Name, life: Life, tun: Tun, (pid, netns): (u32, u64)) -> Result<(), String> {
         let vassal = self.emperor.vassals().get(name);
-        let (Some(vassal), Some(alive)) = (vassal, self.lives.get_mut(&life)) else {
+        let (Some(vassal), true) = (vassal, self.lives.contains_key(&life)) else {
             return Err("no longer wanted".to_owned());
         };
-        let network = &vassal.definition.network;
-        let attachment = Attachment {
-            name: name.clone(),
-            addresses: vassal.addresses.iter().map(IpNet::addr).collect(),
-            mtu: network.mtu,
-            out: network.firewall_out.clone(),
-            in_: network.firewall_in.clone(),
-        };
+        let attachment = demand::attachment(&vassal.definition, &vassal.addresses);
+        let wakefulness = demand::wakefulness(&vassal.definition);
+        // Its addresses pass from the sleeping port to this one within one change of the tables.
+        self.wake(name);
         let port = self
             .fabric
-            .attach(attachment)
+            .attach_as(attachment, wakefulness)
             .map_err(|error| error.to_string())?;
-        (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
+        if let Some(alive) = self.lives.get_mut(&life) {
+            (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
+        }
         let device = Device {
             port,
             tun: tun.fd,
@@ -213,19 +180,21 @@ impl Daemon {
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
     fn bury(&mut self, name: Name, life: Life, end: End) {
-        let buried = self.lives.remove(&life);
-        if let Some(port) = buried.as_ref().and_then(|alive| alive.port) {
-            if let Some(traffic) = self.fabric.detach(port) {
-                self.totals.entry(name.clone()).or_default().add(&traffic);
-            }
-            self.workers.detach(self.fabric.tables(), port);
+        let port = self.lives.remove(&life).and_then(|alive| alive.port);
+        if let Some(traffic) = port.and_then(|port| self.fabric.detach(port)) {
+            self.totals.entry(name.clone()).or_default().add(&traffic);
         }
         self.state.erase(&name);
-        if buried.is_some_and(|alive| alive.port.is_some()) {
+        self.forget_usage(&name);
+        if port.is_some() {
             self.call_post_stop(&name, &end);
         }
         tracing::debug!(%name, %end, "vassal stopped");
         self.tell(Event::Ended { name, life, end });
+        // Only now, so that the addresses of a vassal that sleeps from here on are never without a port.
+        if let Some(port) = port {
+            self.workers.detach(self.fabric.tables(), port);
+        }
     }
 
     fn record(&mut self, name: &Name) {
@@ -250,19 +219,6 @@ impl Daemon {
         }
     }
 }
-
-/// Tells the operator what became of a running vassal.
-fn say(name: &Name, notice: Notice) {
-    match notice {
-        Notice::Ready => tracing::info!(%name, "vassal ready"),
-        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
-        Notice::ReloadLate(limit) => {
-            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
-        }
-        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
-    }
-}
-
 /// Tells the operator when a vassal is started again.
 fn retry(name: &Name, end: &End, at: Instant) {
     let delay = at.saturating_duration_since(Instant::now());

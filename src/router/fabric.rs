@@ -10,7 +10,7 @@ use super::PortId;
 use super::counters::{Counters, Traffic};
 use super::firewall::{Filter, mentions};
 use super::routes::Book;
-use super::tables::{Policy, Port, Role, Tables};
+use super::tables::{Policy, Port, Role, Tables, Wakefulness};
 use crate::config::definition::Name;
 use crate::config::rule::Chain;
 
@@ -107,19 +107,15 @@ struct Tenant {
 
 #[derive(Debug)]
 enum Kind {
-    Uplink {
-        mtu: u16,
-    },
-    Vassal(Attachment),
-    /// One that is to be started by the first packet for it.
-    Sleeper(Attachment),
+    Uplink { mtu: u16 },
+    Vassal(Attachment, Wakefulness),
 }
 
 impl Kind {
     /// What a vassal brought along; the uplink brings nothing.
     fn attachment(&self) -> Option<&Attachment> {
         match self {
-            Self::Vassal(vassal) | Self::Sleeper(vassal) => Some(vassal),
+            Self::Vassal(vassal, _) => Some(vassal),
             Self::Uplink { .. } => None,
         }
     }
@@ -157,24 +153,16 @@ impl Fabric {
     /// # Errors
     /// If a name or an address is taken or cannot be a vassal's; nothing has changed then.
     pub fn attach(&mut self, vassal: Attachment) -> Result<PortId, AttachError> {
-        self.settle(vassal, Kind::Vassal)
+        self.attach_as(vassal, Wakefulness::Awake)
     }
 
-    /// Attaches a vassal that has no device yet: packets that may enter it get the verdict
-    /// [`Wake`](super::Verdict::Wake). Once it has one, this port is detached and the vassal attached before the next
-    /// [`tables`](Self::tables), so that nobody ever sees its addresses without a holder.
+    /// Attaches a vassal that is not [`Awake`](Wakefulness::Awake): packets that may enter it get the verdict
+    /// [`Wake`](super::Verdict::Wake). One that sleeps has no device; when it gets one, this port is detached and
+    /// another attached before the next [`tables`](Self::tables), so that nobody ever sees its addresses without a holder.
     ///
     /// # Errors
     /// As [`attach`](Self::attach).
-    pub fn attach_sleeper(&mut self, vassal: Attachment) -> Result<PortId, AttachError> {
-        self.settle(vassal, Kind::Sleeper)
-    }
-
-    fn settle(
-        &mut self,
-        vassal: Attachment,
-        kind: impl FnOnce(Attachment) -> Kind,
-    ) -> Result<PortId, AttachError> {
+    pub fn attach_as(&mut self, vassal: Attachment, wakefulness: Wakefulness) -> Result<PortId, AttachError> {
         if self.names.contains_key(&vassal.name) {
             return Err(AttachError::Attached { name: vassal.name });
         }
@@ -183,7 +171,7 @@ impl Fabric {
         }
         let (name, addresses) = (vassal.name.clone(), vassal.addresses.clone());
         let index = self.free_index()?;
-        let id = self.occupy(index, kind(vassal));
+        let id = self.occupy(index, Kind::Vassal(vassal, wakefulness));
         for address in addresses {
             self.book.set(address, Some(id.index));
         }
@@ -197,10 +185,24 @@ impl Fabric {
         let Some(tenant) = self.tenant_mut(port) else {
             return false;
         };
-        let (Kind::Vassal(vassal) | Kind::Sleeper(vassal)) = &mut tenant.kind else {
+        let Kind::Vassal(vassal, _) = &mut tenant.kind else {
             return false;
         };
         (vassal.out, vassal.in_) = (out, in_);
+        tenant.compiled = None;
+        self.compiled = None;
+        true
+    }
+
+    /// A vassal is awake now; false if the port is gone, or the uplink's.
+    pub fn wake(&mut self, port: PortId) -> bool {
+        let Some(tenant) = self.tenant_mut(port) else {
+            return false;
+        };
+        let Kind::Vassal(_, wakefulness) = &mut tenant.kind else {
+            return false;
+        };
+        *wakefulness = Wakefulness::Awake;
         tenant.compiled = None;
         self.compiled = None;
         true
@@ -223,7 +225,7 @@ impl Fabric {
         self.compiled = None;
         match tenant.kind {
             Kind::Uplink { .. } => self.uplink = None,
-            Kind::Vassal(vassal) | Kind::Sleeper(vassal) => {
+            Kind::Vassal(vassal, _) => {
                 self.free.insert(port.index);
                 for address in vassal.addresses {
                     self.book.set(address, None);
@@ -368,22 +370,22 @@ impl Fabric {
         if let Some(port) = &tenant.compiled {
             return Some(Arc::clone(port));
         }
-        let (mtu, role) = match &tenant.kind {
-            Kind::Uplink { mtu } => (*mtu, Role::Uplink),
-            Kind::Vassal(vassal) | Kind::Sleeper(vassal) => {
+        let (mtu, role, wakefulness) = match &tenant.kind {
+            Kind::Uplink { mtu } => (*mtu, Role::Uplink, Wakefulness::Awake),
+            Kind::Vassal(vassal, wakefulness) => {
                 let role = Role::Vassal {
                     name: vassal.name.clone(),
                     out: self.compile_chain(&vassal.out),
                     in_: self.compile_chain(&vassal.in_),
                 };
-                (vassal.mtu, role)
+                (vassal.mtu, role, *wakefulness)
             }
         };
         let counters = Arc::clone(&tenant.counters);
         Some(Arc::new(Port {
             id: tenant.id,
             role,
-            asleep: matches!(tenant.kind, Kind::Sleeper(_)),
+            wakefulness,
             mtu,
             counters,
         }))

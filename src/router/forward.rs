@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::buckets::Buckets;
 use super::firewall::Filter;
 use super::routes::Place;
-use super::tables::{Port, Role, Tables};
+use super::tables::{Port, Role, Tables, Wakefulness};
 use super::{PortId, Reason, Verdict};
 use crate::config::rule::Action;
 use crate::packet::{Complaint, Frame, Packet, icmp};
@@ -47,7 +47,7 @@ impl Router {
             return Verdict::Drop(Reason::NoRoute);
         };
         match judge(tables, sender, frame) {
-            Ok(receiver) if receiver.asleep => Verdict::Wake(receiver.id),
+            Ok(receiver) if receiver.wakefulness != Wakefulness::Awake => Verdict::Wake(receiver.id),
             Ok(receiver) => Verdict::Forward(receiver.id),
             Err(end) => self.end(tables, from, &end, now),
         }

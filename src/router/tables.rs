@@ -32,10 +32,20 @@ pub(super) struct Policy {
 pub struct Port {
     pub(super) id: PortId,
     pub(super) role: Role,
-    /// Nobody reads what is for it: its vassal is yet to be started.
-    pub(super) asleep: bool,
+    pub(super) wakefulness: Wakefulness,
     pub(super) mtu: u16,
     pub(super) counters: Arc<Counters>,
+}
+
+/// Whether what is for a port's vassal finds a program that can take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wakefulness {
+    /// It does.
+    Awake,
+    /// The vassal has a device and is yet to be ready.
+    Rising,
+    /// There is no device; the vassal is to be started.
+    Asleep,
 }
 
 /// What a port leads to.
@@ -83,10 +93,10 @@ impl Port {
         self.id
     }
 
-    /// Whether its vassal sleeps.
+    /// Whether its vassal can take what is for it.
     #[inline]
-    pub fn is_asleep(&self) -> bool {
-        self.asleep
+    pub fn wakefulness(&self) -> Wakefulness {
+        self.wakefulness
     }
 
     /// Its MTU in bytes.

@@ -5,6 +5,7 @@ pub mod clone;
 pub mod netlink;
 pub mod process;
 pub mod readiness;
+pub mod socket;
 pub mod tun;
 pub mod uring;
 

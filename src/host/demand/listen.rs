@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 use caps::CapSet;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
-};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use tokio::sync::oneshot;
@@ -35,7 +33,7 @@ pub(super) enum Maker {
 }
 
 /// A socket that listens.
-pub(super) struct Listener {
+pub(in crate::host) struct Listener {
     /// Also the vassal's.
     pub(super) fd: OwnedFd,
     mark: Option<Mark>,
@@ -153,7 +151,12 @@ fn is_abandoned(path: &Path, address: &UnixAddr) -> bool {
 }
 
 fn stream() -> Result<OwnedFd, Errno> {
-    socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+    socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
 }
 
 fn tcp(address: SocketAddr) -> Result<OwnedFd, Errno> {

@@ -26,7 +26,7 @@ use crate::config::definition::{OnDemand, Trigger};
 use crate::config::{Definition, Name};
 use crate::emperor::state::{Life, State};
 use crate::emperor::{Event, Word};
-use crate::router::{Attachment, PortId};
+use crate::router::{Attachment, PortId, Wakefulness};
 use crate::sys::readiness::readable;
 
 use self::listen::{Listener, Maker};
@@ -236,7 +236,11 @@ impl Daemon {
 
     /// A client of a vassal without a process is its first.
     fn look_out(&mut self, name: &Name) {
-        let idle = self.emperor.vassals().get(name).is_some_and(|vassal| vassal.state == State::Idle);
+        let idle = self
+            .emperor
+            .vassals()
+            .get(name)
+            .is_some_and(|vassal| vassal.state == State::Idle);
         let Some(post) = self.demands.posts.get_mut(name).filter(|_| idle) else {
             return;
         };
@@ -278,7 +282,11 @@ impl Daemon {
 
     /// A frame waits for the vassal of this port.
     pub(super) fn wanted(&mut self, port: PortId) {
-        let sleeper = self.demands.sleepers.iter().find(|(_, sleeper)| **sleeper == port);
+        let sleeper = self
+            .demands
+            .sleepers
+            .iter()
+            .find(|(_, sleeper)| **sleeper == port);
         if let Some(name) = sleeper.map(|(name, _)| name.clone()) {
             self.tell(Event::Demand(name));
         }
@@ -292,7 +300,7 @@ impl Daemon {
             return;
         };
         let attachment = attachment(definition, &vassal.addresses);
-        match self.fabric.attach_sleeper(attachment) {
+        match self.fabric.attach_as(attachment, Wakefulness::Asleep) {
             Ok(port) => drop(self.demands.sleepers.insert(name.clone(), port)),
             Err(error) => tracing::error!(%name, "{error}; no packet can wake it"),
         }
@@ -322,10 +330,26 @@ impl Daemon {
                 // From here on its connections are the vassal's.
                 *lookout = None;
                 let copy = listener.fd.as_fd().try_clone_to_owned();
-                copy.map(Some).map_err(|error| HostError::from_io(Doing::Listen, listen::place(trigger), &error))
+                copy.map(Some)
+                    .map_err(|error| HostError::from_io(Doing::Listen, listen::place(trigger), &error))
             }
             Some(Socket::Failed { why, .. }) => Err(why.clone()),
             Some(Socket::Opening) | None => Err(failed(Errno::EAGAIN)),
+        }
+    }
+
+    /// A vassal is ready: what waited for it can enter.
+    pub(super) fn is_awake(&mut self, life: Life) {
+        let port = self.lives.get(&life).and_then(|alive| alive.port);
+        let rises = |port: &PortId| {
+            self.fabric
+                .tables()
+                .port(*port)
+                .is_some_and(|port| port.wakefulness() == Wakefulness::Rising)
+        };
+        if let Some(port) = port.filter(rises) {
+            self.fabric.wake(port);
+            self.workers.publish(self.fabric.tables());
         }
     }
 
@@ -334,10 +358,20 @@ impl Daemon {
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return;
         };
-        let Some(idle) = vassal.definition.on_demand.as_ref().and_then(|demand| demand.idle) else {
+        let Some(idle) = vassal
+            .definition
+            .on_demand
+            .as_ref()
+            .and_then(|demand| demand.idle)
+        else {
             return;
         };
-        if self.demands.watches.get(name).is_some_and(|watch| watch.life == life) {
+        if self
+            .demands
+            .watches
+            .get(name)
+            .is_some_and(|watch| watch.life == life)
+        {
             return;
         }
         let now = Instant::now();
@@ -358,7 +392,11 @@ impl Daemon {
         let now = Instant::now();
         let due = |watch: &Watch| watch.next <= now;
         let watches = &self.demands.watches;
-        let names: Vec<_> = watches.iter().filter(|(_, watch)| due(watch)).map(|(name, _)| name.clone()).collect();
+        let names: Vec<_> = watches
+            .iter()
+            .filter(|(_, watch)| due(watch))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in names {
             self.look_at_usage(&name, now);
         }
@@ -370,7 +408,9 @@ impl Daemon {
         }
         for (name, trigger, maker) in again {
             // Its delay stays until it succeeds.
-            if let Some(Socket::Failed { again, delay, .. }) = self.demands.posts.get_mut(&name).map(|post| &mut post.socket) {
+            if let Some(Socket::Failed { again, delay, .. }) =
+                self.demands.posts.get_mut(&name).map(|post| &mut post.socket)
+            {
                 *again = now + *delay;
             }
             self.demands.open(&name, &trigger, maker);
@@ -428,11 +468,13 @@ impl Daemon {
 
     /// The live keys of a vassal that sleeps.
     pub(super) fn update_sleeper(&mut self, name: &Name) {
-        let (Some(port), Some(vassal)) = (self.demands.sleeper(name), self.emperor.vassals().get(name)) else {
+        let (Some(port), Some(vassal)) = (self.demands.sleeper(name), self.emperor.vassals().get(name))
+        else {
             return;
         };
         let network = &vassal.definition.network;
-        self.fabric.replace(port, network.firewall_out.clone(), network.firewall_in.clone());
+        self.fabric
+            .replace(port, network.firewall_out.clone(), network.firewall_in.clone());
         self.workers.publish(self.fabric.tables());
     }
 }
@@ -456,6 +498,14 @@ impl Post {
             delay,
             why: error,
         };
+    }
+}
+
+/// Whether a vassal that has just got its device can take packets: one that was woken by a packet is yet to be ready.
+pub(super) fn wakefulness(definition: &Definition) -> Wakefulness {
+    match definition.on_demand.as_ref().map(|demand| &demand.trigger) {
+        Some(Trigger::Packet) => Wakefulness::Rising,
+        Some(Trigger::Unix { .. } | Trigger::Tcp(_)) | None => Wakefulness::Awake,
     }
 }
 

@@ -12,7 +12,8 @@ const TCP_ESTABLISHED: &str = "01";
 /// Whether a connection that came in over the socket of `trigger` is open. What cannot be looked up counts as one.
 pub(super) fn is_connected(trigger: &Trigger) -> bool {
     let list = |name: &str, found: &dyn Fn(&str) -> bool| {
-        std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).map_or(name != "tcp6", |text| found(&text))
+        std::fs::read_to_string(format!("/proc/thread-self/net/{name}"))
+            .map_or(name != "tcp6", |text| found(&text))
     };
     match trigger {
         Trigger::Unix { path, .. } => list("unix", &|text| unix(text, &path.to_string_lossy())),
@@ -53,7 +54,11 @@ fn accepts(listening: SocketAddr, local: SocketAddr) -> bool {
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let words = (0..ip.len() / 8).map(|at| u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok());
-    let bytes: Vec<u8> = words.collect::<Option<Vec<_>>>()?.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let bytes: Vec<u8> = words
+        .collect::<Option<Vec<_>>>()?
+        .iter()
+        .flat_map(|word| word.to_ne_bytes())
+        .collect();
     let ip = match <[u8; 4]>::try_from(bytes.as_slice()) {
         Ok(bytes) => IpAddr::from(Ipv4Addr::from(bytes)),
         Err(_) => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?)),
@@ -99,7 +104,11 @@ mod tests {
             address.set_port(port);
             let trigger = Trigger::Tcp(address);
             assert!(!is_connected(&trigger), "{at}");
-            let host = if at.starts_with("[::1") { "::1" } else { "127.0.0.1" };
+            let host = if at.starts_with("[::1") {
+                "::1"
+            } else {
+                "127.0.0.1"
+            };
             let client = TcpStream::connect((host, port)).unwrap();
             let accepted = listener.accept().unwrap();
             assert!(is_connected(&trigger), "{at}");

@@ -12,9 +12,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::packet::vnet::VnetHeader;
 use crate::packet::{Packet, Pieces};
-use crate::router::{ANSWER, MAX_FRAME, Port, PortId, Reason, Router, VNET_HEADER, Verdict};
+use crate::router::{ANSWER, MAX_FRAME, Port, PortId, Reason, Router, VNET_HEADER, Verdict, Wakefulness};
 
-use super::waiting_room::{Queue, WaitingRoom};
+use super::waiting_room::{LATE, Queue, WaitingRoom};
 use super::{Device, DeviceLost, Plane, Report};
 
 /// A frame that is to be written as it is.
@@ -69,9 +69,8 @@ impl Desk {
     pub(super) fn replace_plane(&mut self, plane: Arc<Plane>) -> Arc<Plane> {
         let old = std::mem::replace(&mut self.plane, plane);
         let tables = &self.plane.tables;
-        let out = self
-            .room
-            .let_out(|to| tables.port(to).is_some_and(Port::is_asleep));
+        let waits = |port: &Port| port.wakefulness() != Wakefulness::Awake;
+        let out = self.room.let_out(|to| tables.port(to).is_some_and(waits));
         for queue in out {
             self.let_out(queue);
         }
@@ -109,16 +108,41 @@ impl Desk {
                     router.answered(tables, from, length - VNET_HEADER);
                 }
             }
-            Verdict::Wake(to) => self.hold(from, to, frame),
+            Verdict::Wake(to) => {
+                return self.knock(
+                    Parcel {
+                        from,
+                        to,
+                        length: frame.len(),
+                    },
+                    frame,
+                );
+            }
             Verdict::Drop(_) => {}
         }
         None
     }
 
-    /// A frame for a vassal that sleeps waits; the first has it woken.
+    /// A frame for a vassal that is not awake waits, and one that sleeps is woken. To one that only needs time to get
+    /// ready goes what it may be waiting for itself: all but new connections and what belongs to a frame that waits.
     #[cold]
-    fn hold(&mut self, from: PortId, to: PortId, frame: &[u8]) {
-        let admission = self.room.admit(from, to, frame, self.now);
+    fn knock(&mut self, parcel: Parcel, frame: &[u8]) -> Option<Parcel> {
+        let rising = self.wakefulness(parcel.to) == Some(Wakefulness::Rising);
+        if rising && !self.room.keeps(parcel.to, frame) {
+            match self.plane.device(parcel.to) {
+                Some(device) if device.offloads.cover(frame) => return Some(parcel),
+                Some(_) => self.cut(parcel, frame),
+                None => self.undeliverable(parcel),
+            }
+        } else {
+            self.hold(parcel.from, parcel.to, frame, self.now);
+        }
+        None
+    }
+
+    #[cold]
+    fn hold(&mut self, from: PortId, to: PortId, frame: &[u8], since: Instant) {
+        let admission = self.room.admit(from, to, frame, since);
         for _ in 0..admission.late + usize::from(!admission.seated) {
             self.router
                 .undeliverable(&self.plane.tables, to, Reason::QueueFull);
@@ -128,16 +152,27 @@ impl Desk {
         }
     }
 
-    /// Frames whose vassal is awake go to it, in their order; its policy judged them when they came. Those whose
-    /// vassal has fallen asleep again wait again.
+    fn wakefulness(&self, port: PortId) -> Option<Wakefulness> {
+        self.plane.tables.port(port).map(Port::wakefulness)
+    }
+
+    /// Frames whose vassal is awake go to it, in their order; its policy judged them when they came. Others wait
+    /// again, unless they have waited too long for one that still sleeps.
     #[cold]
     fn let_out(&mut self, queue: Queue) {
+        let late = self.now.saturating_duration_since(queue.since) > LATE;
         for (from, frame) in queue.guests {
             let plane = self.plane.clone();
             let to = Packet::parse(&frame).ok().map(|packet| packet.destination());
-            match to.and_then(|to| plane.tables.holder(to)) {
-                Some(port) if port.is_asleep() => self.hold(from, port.id(), &frame),
-                Some(port) => self.deliver(from, port.id(), &frame),
+            let holder = to.and_then(|to| plane.tables.holder(to));
+            match holder.map(|port| (port.id(), port.wakefulness())) {
+                Some((to, Wakefulness::Awake)) => self.deliver(from, to, &frame),
+                Some((to, Wakefulness::Asleep)) if late => {
+                    self.router.undeliverable(&plane.tables, to, Reason::QueueFull);
+                }
+                Some((to, Wakefulness::Rising | Wakefulness::Asleep)) => {
+                    self.hold(from, to, &frame, queue.since);
+                }
                 None => self.router.undeliverable(&plane.tables, from, Reason::NoRoute),
             }
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::packet::{Flow, Packet, opens_connection};
 use crate::router::{MAX_FRAME, PortId};
 
 /// Frames that wait for one vassal.
@@ -15,7 +16,7 @@ const BYTES: usize = MAX_FRAME;
 /// Bytes of all frames that wait.
 const ALL_BYTES: usize = 4 << 20;
 /// Nobody waits longer than this for a frame: its sender has sent another.
-const LATE: Duration = Duration::from_secs(10);
+pub(super) const LATE: Duration = Duration::from_secs(10);
 
 /// See the head of this file.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ pub(super) struct Admission {
 }
 
 impl WaitingRoom {
-    /// Takes in a `frame` of the port `from`, at `now`, for the vassal of the port `to`.
+    /// Takes in a `frame` of the port `from`, which came at `now`, for the vassal of the port `to`.
     pub(super) fn admit(&mut self, from: PortId, to: PortId, frame: &[u8], now: Instant) -> Admission {
         let mut late = 0;
         if let Some(old) = self.queues.get(&to)
@@ -71,9 +72,21 @@ impl WaitingRoom {
         Admission { seated, first, late }
     }
 
-    /// Lets out everybody who waits for a vassal that is not `asleep` any more.
-    pub(super) fn let_out(&mut self, asleep: impl Fn(PortId) -> bool) -> Vec<Queue> {
-        let awake: Vec<_> = self.queues.keys().copied().filter(|to| !asleep(*to)).collect();
+    /// Whether a frame for a vassal that is about to be ready must wait: it opens a connection, or belongs to a frame
+    /// that waits and must not overtake it.
+    pub(super) fn keeps(&self, to: PortId, frame: &[u8]) -> bool {
+        let Ok(packet) = Packet::parse(frame) else {
+            return false;
+        };
+        let flow = Flow::of(&packet, frame);
+        let belongs = |guest: &[u8]| Packet::parse(guest).is_ok_and(|other| Flow::of(&other, guest) == flow);
+        let mut queue = self.queues.get(&to).into_iter().flat_map(|queue| &queue.guests);
+        opens_connection(&packet, frame) || queue.any(|(_, guest)| belongs(guest))
+    }
+
+    /// Lets out everybody whose vassal is not `waited` for any more.
+    pub(super) fn let_out(&mut self, waited: impl Fn(PortId) -> bool) -> Vec<Queue> {
+        let awake: Vec<_> = self.queues.keys().copied().filter(|to| !waited(*to)).collect();
         awake.into_iter().filter_map(|to| self.remove(to)).collect()
     }
 
