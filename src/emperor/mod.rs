@@ -140,8 +140,7 @@ impl Emperor {
             }
             Some(vassal) => {
                 let change = Change::between(&vassal.definition, &definition);
-                vassal.definition = definition;
-                vassal.addresses = addresses;
+                vassal.redefine(definition, addresses);
                 change
             }
         };
@@ -161,15 +160,18 @@ impl Emperor {
                 })?
             }
         };
-        let mut settled = definition.clone();
-        settled.network.address = Addresses::Fixed(addresses.clone());
-        self.claims.claim(&settled).map_err(|conflicts| {
-            conflicts
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ")
-        })?;
+        // What a process has stays its own until its end, whatever its file says by now.
+        let held = self.vassals.get(&definition.name).map_or(&[][..], Vassal::held);
+        let all = held.iter().chain(&addresses).copied().collect();
+        self.claims
+            .claim(&settled(definition, all))
+            .map_err(|conflicts| {
+                conflicts
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            })?;
         Ok(addresses)
     }
 
@@ -177,9 +179,8 @@ impl Emperor {
     fn adopt(&mut self, adoption: Adoption, at: Moment, todo: &mut Vec<Action>) {
         let (name, life) = (adoption.definition.name.clone(), adoption.life);
         self.next_life = self.next_life.max(life.0 + 1);
-        let mut settled = adoption.definition.clone();
-        settled.network.address = Addresses::Fixed(adoption.addresses.clone());
-        let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&settled).is_err();
+        let claim = settled(&adoption.definition, adoption.addresses.clone());
+        let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&claim).is_err();
         if refused {
             // Never two processes for one vassal, nor two vassals for one address.
             todo.push(Action::Kill { name, life });
@@ -195,6 +196,9 @@ impl Emperor {
         };
         if state == State::Idle {
             todo.push(Action::Await(name.clone()));
+        }
+        if adoption.definition.network.address == Addresses::Auto {
+            self.book.learn(&name, &adoption.addresses);
         }
         let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, state);
         vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
@@ -276,10 +280,23 @@ impl Emperor {
             vassal.last_end = Some(end);
         }
         todo.extend(orders.into_iter().filter_map(|order| vassal.order(order)));
+        if vassal.lets_go() {
+            // Fails for nobody who held all of it before.
+            let _ = self
+                .claims
+                .claim(&settled(&vassal.definition, vassal.addresses.clone()));
+        }
         if vassal.state == State::Gone {
             self.vassals.remove(name);
             self.claims.release(name);
             todo.push(Action::Forget(name.clone()));
         }
     }
+}
+
+/// `definition` with exactly these addresses.
+fn settled(definition: &Definition, addresses: Vec<IpNet>) -> Definition {
+    let mut settled = definition.clone();
+    settled.network.address = Addresses::Fixed(addresses);
+    settled
 }

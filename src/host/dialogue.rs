@@ -7,7 +7,7 @@ use nix::libc;
 use tokio::task::AbortHandle;
 
 use crate::config::Name;
-use crate::config::definition::{Farewell, Reload};
+use crate::config::definition::{Farewell, Ready, Reload};
 use crate::emperor::state::Life;
 use crate::emperor::table::Notice;
 use crate::emperor::{Event, Word};
@@ -147,16 +147,19 @@ impl Daemon {
         });
         alive.probe = Some(Probing(task.abort_handle()));
     }
-}
 
-/// Tells the operator what became of a running vassal.
-pub(super) fn say(name: &Name, notice: Notice) {
-    match notice {
-        Notice::Ready => tracing::info!(%name, "vassal ready"),
-        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
-        Notice::ReloadLate(limit) => {
-            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
+    /// Tells the operator what became of a running vassal.
+    pub(super) fn say(&self, name: &Name, notice: Notice) {
+        let vassal = self.emperor.vassals().get(name);
+        match notice {
+            // That it runs is said anyway.
+            Notice::Ready if vassal.is_some_and(|vassal| vassal.definition.ready == Ready::Exec) => {}
+            Notice::Ready => tracing::info!(%name, "vassal ready"),
+            Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
+            Notice::ReloadLate(limit) => {
+                tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
+            }
+            Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
         }
-        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
     }
 }

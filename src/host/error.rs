@@ -153,7 +153,10 @@ impl fmt::Display for Doing {
 }
 
 /// What the operator can do about `errno` while `doing`.
-#[allow(clippy::too_many_lines, reason = "one table in one place is the point")]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one table: where to look for a piece of advice"
+)]
 fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
     match (doing, errno) {
         (Doing::Clone, Errno::EPERM) => Some("run as root, or allow unprivileged user namespaces"),
@@ -161,7 +164,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::OpenTunDevice, Errno::EACCES | Errno::EPERM) => {
             Some("make /dev/net/tun accessible (chmod 0666 /dev/net/tun is the usual setting)")
         }
-        (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Some("load the tun module"),
+        (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => {
+            Some("load the tun module (modprobe tun)")
+        }
         (Doing::CreateTun, Errno::EBUSY | Errno::EINVAL) => {
             Some("another program holds an interface of that name; choose another device name")
         }

@@ -34,6 +34,7 @@ use super::link::{self, LinkPlan};
 use super::netns;
 use super::notify::{self, Said, Speakers};
 use super::spawn::{self, Cradle, Newborn};
+use super::strays;
 use super::tree::Tree;
 use super::tun::{self, Tun};
 
@@ -127,6 +128,15 @@ impl Handle {
 
     fn is_doomed(&self) -> bool {
         self.doomed.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // What is still in it is the vassal's.
+        if let Some(channel) = self.channel.take() {
+            strays::abandon(channel);
+        }
     }
 }
 
@@ -233,7 +243,7 @@ impl Birth {
             answer,
         });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
-        // What may take long now is the operator's hook, and nobody else's turn waits for it.
+        // What may take long now is the operator's hook and its own disk, and nobody else's turn waits for those.
         drop(turn);
         self.call_pre_start(&body.pidfd, pid).await?;
         let descriptors: Vec<_> = self.listener.iter().chain(&theirs).map(AsFd::as_fd).collect();
@@ -315,7 +325,7 @@ impl Body {
                 waited.unwrap_or_else(|_| End::Stillborn("its exit status is lost".to_owned()))
             }
         };
-        let last = self.ears.as_ref().map(|ears| ears.last()).unwrap_or_default();
+        let last = self.ears.take().map(|ears| ears.last()).unwrap_or_default();
         if !last.is_empty() {
             tell(News::Heard(last));
         }

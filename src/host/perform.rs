@@ -7,7 +7,7 @@ use crate::emperor::{Action, Event, Run};
 
 use super::daemon::{Alive, Daemon};
 use super::demand;
-use super::dialogue::{self, Spoken};
+use super::dialogue::Spoken;
 use super::life::{Birth, News};
 use super::state::Record;
 use super::tun::Tun;
@@ -36,7 +36,7 @@ impl Daemon {
             }
             Action::Await(name) => self.await_client(&name),
             Action::Say { name, notice } => {
-                dialogue::say(&name, notice);
+                self.say(&name, notice);
                 if notice == Notice::Ready {
                     self.greet(&name);
                 }

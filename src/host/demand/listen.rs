@@ -7,21 +7,25 @@
 
 use std::fs::symlink_metadata;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use caps::CapSet;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, connect, getsockname,
+    getsockopt, listen, socket, sockopt,
+};
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use tokio::sync::oneshot;
 
 use crate::config::definition::Trigger;
 use crate::host::error::{Doing, HostError};
-use crate::sys::process::become_on_this_thread;
+use crate::host::init;
+use crate::sys::process::{become_on_this_thread, take_descriptor};
 
 /// Who makes a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +72,41 @@ pub(super) async fn open(trigger: Trigger, maker: Maker) -> Result<Listener, Hos
     made.map_err(|errno| HostError::new(Doing::Listen, on, errno))
 }
 
+/// The socket of `trigger` that the process of `pidfd` has from an earlier emperor, if it still has it where it got it.
+pub(super) fn fetch(trigger: &Trigger, maker: Maker, pidfd: BorrowedFd<'_>) -> Option<Listener> {
+    let is_it = |fd: &OwnedFd| listens_at(fd, trigger).unwrap_or(false);
+    let given = [init::FIRST, 0].into_iter();
+    let fd = given
+        .filter_map(|number| take_descriptor(pidfd, number).ok())
+        .find(is_it)?;
+    Some(Listener {
+        fd,
+        mark: mark(trigger, maker),
+    })
+}
+
+/// What a vassal has in its hands may be anything.
+fn listens_at(fd: &OwnedFd, trigger: &Trigger) -> Result<bool, Errno> {
+    let number = fd.as_raw_fd();
+    if !getsockopt(fd, sockopt::AcceptConn)? || getsockopt(fd, sockopt::SockType)? != SockType::Stream {
+        return Ok(false);
+    }
+    Ok(match trigger {
+        Trigger::Unix { path, .. } => getsockname::<UnixAddr>(number)?.path() == Some(path),
+        Trigger::Tcp(address) => {
+            let own: SockaddrStorage = getsockname(number)?;
+            let v4 = own
+                .as_sockaddr_in()
+                .map(|own| SocketAddr::from(std::net::SocketAddrV4::from(*own)));
+            let v6 = own
+                .as_sockaddr_in6()
+                .map(|own| SocketAddr::from(std::net::SocketAddrV6::from(*own)));
+            v4.or(v6) == Some(*address)
+        }
+        Trigger::Packet => false,
+    })
+}
+
 /// Where `trigger` listens, in words.
 pub(super) fn place(trigger: &Trigger) -> String {
     match trigger {
@@ -93,13 +132,10 @@ fn make(trigger: &Trigger, maker: Maker) -> Result<Listener, Errno> {
         Trigger::Unix { path, mode, uid, gid } => {
             become_maker(maker, *uid, *gid)?;
             let fd = unix(path, Mode::from_bits_truncate(*mode))?;
-            let mark = symlink_metadata(path).ok().map(|status| Mark {
-                path: path.clone(),
-                device: status.dev(),
-                inode: status.ino(),
-                maker,
-            });
-            Ok(Listener { fd, mark })
+            Ok(Listener {
+                fd,
+                mark: mark(trigger, maker),
+            })
         }
         Trigger::Tcp(address) => Ok(Listener {
             fd: tcp(*address)?,
@@ -107,6 +143,20 @@ fn make(trigger: &Trigger, maker: Maker) -> Result<Listener, Errno> {
         }),
         Trigger::Packet => Err(Errno::EINVAL),
     }
+}
+
+/// The file that the socket of `trigger` has made.
+fn mark(trigger: &Trigger, maker: Maker) -> Option<Mark> {
+    let Trigger::Unix { path, .. } = trigger else {
+        return None;
+    };
+    let status = symlink_metadata(path).ok()?;
+    Some(Mark {
+        path: path.clone(),
+        device: status.dev(),
+        inode: status.ino(),
+        maker,
+    })
 }
 
 /// Gives this thread, which ends soon, its own umask and the maker's rights.
@@ -131,10 +181,10 @@ fn unix(path: &Path, mode: Mode) -> Result<OwnedFd, Errno> {
     // What the file that `bind` makes will have (unix_bind_bsd of net/unix/af_unix.c).
     fchmod(&fd, mode)?;
     let address = UnixAddr::new(path)?;
-    let bound = match bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &address) {
+    let bound = match bind(fd.as_raw_fd(), &address) {
         Err(Errno::EADDRINUSE) if is_abandoned(path, &address) => {
             std::fs::remove_file(path).map_err(|error| errno_of(&error))?;
-            bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &address)
+            bind(fd.as_raw_fd(), &address)
         }
         bound => bound,
     };
@@ -147,7 +197,7 @@ fn unix(path: &Path, mode: Mode) -> Result<OwnedFd, Errno> {
 fn is_abandoned(path: &Path, address: &UnixAddr) -> bool {
     let is_socket = symlink_metadata(path).is_ok_and(|status| status.file_type().is_socket());
     let Ok(probe) = stream() else { return false };
-    is_socket && connect(std::os::fd::AsRawFd::as_raw_fd(&probe), address) == Err(Errno::ECONNREFUSED)
+    is_socket && connect(probe.as_raw_fd(), address) == Err(Errno::ECONNREFUSED)
 }
 
 fn stream() -> Result<OwnedFd, Errno> {
@@ -175,5 +225,42 @@ impl Mark {
             // Gone is what was wanted.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_very_socket_is_taken_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let at = |path: &Path| Trigger::Unix {
+            path: path.to_owned(),
+            mode: 0o600,
+            uid: None,
+            gid: None,
+        };
+        let ours = unix(&path, Mode::S_IRUSR).unwrap();
+        assert_eq!(listens_at(&ours, &at(&path)), Ok(true));
+        assert_eq!(listens_at(&ours, &at(&directory.path().join("t"))), Ok(false));
+        assert_eq!(
+            listens_at(&stream().unwrap(), &at(&path)),
+            Ok(false),
+            "it does not listen"
+        );
+        let port = tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = TcpListener::from(port.try_clone().unwrap()).local_addr().unwrap();
+        assert_eq!(listens_at(&port, &Trigger::Tcp(address)), Ok(true));
+        assert_eq!(
+            listens_at(&port, &Trigger::Tcp("127.0.0.1:1".parse().unwrap())),
+            Ok(false)
+        );
+        assert_eq!(listens_at(&port, &at(&path)), Ok(false));
+        assert!(
+            listens_at(&std::fs::File::open("/").unwrap().into(), &at(&path)).is_err(),
+            "no socket"
+        );
     }
 }

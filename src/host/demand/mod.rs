@@ -213,13 +213,48 @@ impl Daemon {
         }
     }
 
-    /// Sees to it that the socket of a definition is open, and looked at if the vassal waits.
-    fn man_post(&mut self, definition: &Definition, trigger: &Trigger) {
-        let name = &definition.name;
-        let maker = match &definition.identity {
+    /// Goes on with a vassal of an earlier emperor: one that waits, or the life that runs.
+    pub(super) fn resume_demand(&mut self, name: &Name, life: Option<Life>) {
+        let Some(vassal) = self.emperor.vassals().get(name) else {
+            return;
+        };
+        let definition = vassal.definition.clone();
+        let Some(trigger) = definition.on_demand.as_ref().map(|demand| &demand.trigger) else {
+            return;
+        };
+        let Some(life) = life else {
+            return self.await_client(name);
+        };
+        let pidfd = self.lives.get(&life).and_then(|alive| alive.handle.pidfd());
+        let maker = self.maker(&definition);
+        let fetched = pidfd.and_then(|pidfd| listen::fetch(trigger, maker, pidfd.as_fd()));
+        if let Some(listener) = fetched {
+            let post = Post {
+                trigger: trigger.clone(),
+                maker,
+                socket: Socket::Open {
+                    listener,
+                    lookout: None,
+                },
+            };
+            self.demands.posts.insert(name.clone(), post);
+        } else if *trigger != Trigger::Packet {
+            // It has closed what it got. Whoever comes now waits for its next life.
+            self.man_post(&definition, trigger);
+        }
+        self.watch_usage(name, life);
+    }
+
+    fn maker(&self, definition: &Definition) -> Maker {
+        match &definition.identity {
             Some(who) if self.settings.run_as_owner => Maker::Tenant(who.uid, who.gid),
             Some(_) | None => Maker::Emperor,
-        };
+        }
+    }
+
+    /// Sees to it that the socket of a definition is open, and looked at if the vassal waits.
+    fn man_post(&mut self, definition: &Definition, trigger: &Trigger) {
+        let (name, maker) = (&definition.name, self.maker(definition));
         let same = |post: &Post| post.trigger == *trigger && post.maker == maker;
         if !self.demands.posts.get(name).is_some_and(same) {
             self.demands.leave_post(name);

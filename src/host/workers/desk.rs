@@ -238,3 +238,121 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::unistd::read;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::config::Name;
+    use crate::config::rule::Chain;
+    use crate::host::tun::Offloads;
+    use crate::packet::checksum::Sum;
+    use crate::router::{Attachment, Fabric, GlobalPolicy};
+
+    /// A desk between two devices that are sockets, and the far ends of both.
+    fn desk() -> (Desk, Fabric, [PortId; 2], [OwnedFd; 2]) {
+        let mut fabric = Fabric::new(&["10.107.0.1/24".parse().unwrap()], GlobalPolicy::default(), 1);
+        let mut devices = vec![None];
+        let mut far_ends = Vec::new();
+        let ports = [2, 3].map(|host: u8| {
+            let port = fabric
+                .attach(Attachment {
+                    name: Name::new(&format!("v{host}")).unwrap(),
+                    addresses: vec![[10, 107, 0, host].into()],
+                    mtu: 1500,
+                    out: Chain::default(),
+                    in_: Chain::default(),
+                })
+                .unwrap();
+            let (near, far) = socketpair(
+                AddressFamily::Unix,
+                SockType::SeqPacket,
+                None,
+                SockFlag::SOCK_NONBLOCK,
+            )
+            .unwrap();
+            far_ends.push(far);
+            devices.push(Some(Arc::new(Device {
+                port,
+                tun: near,
+                offloads: Offloads::ALL,
+            })));
+            port
+        });
+        let plane = Arc::new(Plane {
+            tables: fabric.tables(),
+            devices,
+        });
+        let desk = Desk::new(0, plane, unbounded_channel().0);
+        (desk, fabric, ports, far_ends.try_into().unwrap())
+    }
+
+    /// TCP of 2,500 bytes that is to be cut into 1,000.
+    fn super_frame() -> Vec<u8> {
+        let mut frame = vec![1, 1, 0, 0, 0xe8, 3, 20, 0, 16, 0];
+        frame.extend([
+            0x45, 0, 0x09, 0xec, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 107, 0, 2, 10, 107, 0, 3,
+        ]);
+        let sum = Sum::default().bytes(&frame[10..]).checksum();
+        frame[20..22].copy_from_slice(&sum.to_be_bytes());
+        frame.extend([0, 80, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+        frame.extend(vec![7; 2500]);
+        frame
+    }
+
+    fn received(far: &OwnedFd) -> Vec<usize> {
+        let mut frame = vec![0; MAX_FRAME];
+        std::iter::from_fn(|| read(far, &mut frame).ok()).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_cut_here_and_counted_once() {
+        for errno in [Errno::EINVAL, Errno::EIO] {
+            let (mut desk, fabric, [from, to], [_, far]) = desk();
+            let mut frame = super_frame();
+            let parcel = desk.judge(from, &mut frame).unwrap();
+            assert_eq!((parcel.to, parcel.length), (to, 2550));
+            desk.settle(parcel, &frame, Err(errno));
+            assert_eq!(received(&far), [1050, 1050, 550]);
+            let traffic = fabric.traffic(to).unwrap();
+            assert_eq!((traffic.segmented_packets, traffic.receive_packets), (1, 1));
+            assert_eq!((traffic.receive_bytes, traffic.dropped.total()), (2540, 0));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_at_all_is_a_full_queue() {
+        let (mut desk, fabric, [from, to], [_, far]) = desk();
+        let mut frame = super_frame();
+        let parcel = desk.judge(from, &mut frame).unwrap();
+        desk.settle(parcel, &frame, Err(Errno::EAGAIN));
+        drop(far);
+        desk.settle(parcel, &frame, Err(Errno::EIO));
+        let traffic = fabric.traffic(to).unwrap();
+        assert_eq!(
+            (traffic.dropped.get(Reason::QueueFull), traffic.receive_packets),
+            (2, 0)
+        );
+        assert_eq!(traffic.segmented_packets, 0);
+    }
+
+    #[test]
+    fn who_asks_for_nobody_is_answered_at_the_desk() {
+        let (mut desk, fabric, [from, _], [far, _]) = desk();
+        let mut frame = super_frame();
+        frame[10 + 19] = 77;
+        let sum = {
+            frame[20..22].fill(0);
+            Sum::default().bytes(&frame[10..30]).checksum()
+        };
+        frame[20..22].copy_from_slice(&sum.to_be_bytes());
+        assert!(desk.judge(from, &mut frame).is_none());
+        assert_eq!(received(&far).len(), 1);
+        assert_eq!(fabric.traffic(from).unwrap().dropped.get(Reason::NoRoute), 1);
+    }
+}
