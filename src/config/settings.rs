@@ -16,13 +16,15 @@ pub struct Settings {
     pub router: RouterSettings,
     /// The way out.
     pub nat: NatSettings,
+    /// What becomes of the vassals when the emperor is told to end.
+    pub on_exit: OnExit,
     /// Chains that every vassal's packets pass before its own.
     pub firewall_out: Chain,
     /// Chains that every vassal's packets pass before its own.
     pub firewall_in: Chain,
     /// What a vassal's file says where it says nothing.
     pub defaults: Defaults,
-    /// Where the lock, state and pipes of the running emperor live; removed on exit.
+    /// Where the lock, state and pipes of the running emperor live; removed on exit, unless vassals are kept.
     pub run_directory: PathBuf,
     /// What must outlive the emperor: which name had which address.
     pub state_directory: PathBuf,
@@ -65,6 +67,15 @@ pub enum Offload {
     On,
     /// None: the kernel cuts frames to the MTU and finishes checksums before the router sees them.
     Off,
+}
+
+/// What becomes of the vassals when the emperor is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExit {
+    /// They are stopped.
+    Stop,
+    /// They go on, and the next emperor takes them over.
+    Keep,
 }
 
 /// Settings of the way out.

@@ -2,21 +2,21 @@
 //!
 //! The child of [`super::spawn`] execs this program again and lands here, single-threaded and with a clean
 //! heap, so that ordinary code is allowed. It waits at the gate for its [`Plan`], which the emperor sends
-//! once the network is there; a gate that closes first means that the vassal is no longer wanted. Then each
+//! once the network is there; a gate that closes first means that the vassal is no longer wanted, or that the
+//! emperor has died. From then on the process has a life of its own: it outlives its emperor. Then each
 //! step gives something up, in an order in which no later step needs it, and the last one is exec. A step
 //! that fails is reported to the emperor with its errno, and the process ends: nothing runs half confined.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::{self, process};
@@ -71,8 +71,6 @@ pub enum Step {
     Identity,
     /// `no_new_privs` set.
     NoNewPrivileges,
-    /// Tied to the emperor's life.
-    ParentDeath,
     /// Working directory.
     Directory,
     /// Signals as a new program expects them.
@@ -103,7 +101,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let Some(plan) = wait_at(gate) else {
         return ExitCode::SUCCESS;
     };
-    let Err(failure) = plan.carry_out(report.as_fd());
+    let Err(failure) = plan.carry_out();
     if let Ok(text) = serde_json::to_vec(&failure) {
         // Nobody is left to tell if the emperor is gone.
         let _ = File::from(report).write_all(&text);
@@ -130,7 +128,7 @@ fn step(step: Step, on: impl Into<String>, result: Result<(), Errno>) -> Outcome
 }
 
 impl Plan {
-    fn carry_out(&self, report: BorrowedFd<'_>) -> Result<std::convert::Infallible, Report> {
+    fn carry_out(&self) -> Result<std::convert::Infallible, Report> {
         step(Step::Session, "", nix::unistd::setsid().map(drop))?;
         // Opened while /proc is the host's and the file can still be reached.
         let ourselves = File::open("/proc/self/exe").ok();
@@ -139,7 +137,6 @@ impl Plan {
             step(Step::Hostname, hostname, nix::unistd::sethostname(hostname))?;
         }
         self.drop_privileges()?;
-        tie_to_emperor(report)?;
         let directory = self.directory.display().to_string();
         step(Step::Directory, directory, nix::unistd::chdir(&self.directory))?;
         step(Step::Signals, "", process::reset_signals())?;
@@ -226,23 +223,6 @@ impl Plan {
             errno: errno as i32,
         }
     }
-}
-
-/// The emperor's death is this process's death. Set after the change of user, which clears it (prctl(2)).
-fn tie_to_emperor(report: BorrowedFd<'_>) -> Outcome {
-    let kill = nix::sys::signal::Signal::SIGKILL;
-    step(Step::ParentDeath, "", nix::sys::prctl::set_pdeathsig(kill))?;
-    // It may have died before: then nobody holds the other end of the report pipe.
-    let mut pipes = [PollFd::new(report, PollFlags::empty())];
-    let gone = poll(&mut pipes, PollTimeout::ZERO).is_ok()
-        && pipes[0]
-            .revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLERR));
-    step(
-        Step::ParentDeath,
-        "",
-        if gone { Err(Errno::EPIPE) } else { Ok(()) },
-    )
 }
 
 /// Tries `program` in each directory of `path`, as execvp(3) does; returns the most telling errno.

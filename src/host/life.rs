@@ -8,11 +8,14 @@
 //! Whatever fails on the way kills the process, reaps it and ends in one `Ended(Stillborn(sentence))`.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::libc;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::settings::Offload;
@@ -25,6 +28,7 @@ use super::error::{HostError, step_sentence};
 use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
+use super::process::{self, Process};
 use super::spawn::{self, Cradle, Newborn};
 use super::tree::Tree;
 use super::tun::{self, Tun};
@@ -34,16 +38,17 @@ pub const QUEUE_LENGTH: u32 = 1000;
 /// Births at one time; more would only wait for each other's locks in the kernel.
 pub const BIRTHS_AT_ONCE: usize = 16;
 
+/// How long an ended process that is no child of ours may stay unreaped before its exit status counts as unknown.
+const REAPED_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a task tells the daemon about its life.
 pub enum News {
     /// Its network is ready; the answer opens the gate (`Ok`) or refuses.
     Prepared {
         /// The router's end.
         tun: Tun,
-        /// Process id.
-        pid: u32,
-        /// Inode of the network namespace.
-        netns: u64,
+        /// What is to be known of it.
+        traces: Traces,
         /// `Ok` once the port is attached.
         answer: oneshot::Sender<Result<(), String>>,
     },
@@ -81,6 +86,18 @@ impl Handle {
         self.signal(libc::SIGKILL);
     }
 
+    /// The hold on a process that exists.
+    pub fn of(pidfd: Arc<OwnedFd>) -> Self {
+        let handle = Self::default();
+        let _ = handle.pidfd.set(pidfd);
+        handle
+    }
+
+    /// Whether there was a process, and it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.pidfd.get().is_some_and(process::has_ended)
+    }
+
     fn is_doomed(&self) -> bool {
         self.doomed.load(Ordering::Relaxed)
     }
@@ -106,6 +123,19 @@ pub struct Birth {
     pub herald: Herald,
     /// Limits births at one time.
     pub turn: Arc<Semaphore>,
+    /// Where the cgroup of its tree will be; absent = its pid namespace holds it together.
+    pub tree: Option<PathBuf>,
+}
+
+/// By what a process and its network are found again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traces {
+    /// The first process of its tree.
+    pub process: Process,
+    /// Inode of its network namespace.
+    pub netns: u64,
+    /// Index of the tun inside.
+    pub index: u32,
 }
 
 impl Birth {
@@ -162,19 +192,23 @@ impl Birth {
         tell: &impl Fn(News),
     ) -> Result<Option<init::Report>, String> {
         let pid = newborn.pid;
-        if !self.definition.namespaces.pid {
-            let tree = Tree::plant(&self.definition.name, pid).map_err(|error| error.to_string())?;
-            body.tree = Some(Box::new(tree));
+        if let Some(path) = &self.tree {
+            let tree = Tree::plant(path, &self.definition.name, pid).map_err(|error| error.to_string())?;
+            body.tree = Some(tree);
         }
-        let (tun, netns) = self
+        let (tun, netns, index) = self
             .give_network(&newborn)
             .await
             .map_err(|error| error.to_string())?;
+        let process = Process::of(pid).ok_or("its process has ended")?;
         let (answer, attached) = oneshot::channel();
         tell(News::Prepared {
             tun,
-            pid,
-            netns,
+            traces: Traces {
+                process,
+                netns,
+                index,
+            },
             answer,
         });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
@@ -188,14 +222,15 @@ impl Birth {
         Ok(spawn::outcome(&report))
     }
 
-    async fn give_network(&self, newborn: &Newborn) -> Result<(Tun, u64), HostError> {
+    async fn give_network(&self, newborn: &Newborn) -> Result<(Tun, u64, u32), HostError> {
         let name = self.definition.name.as_str();
         let network = &self.definition.network;
         let (device, offload, on) = (network.device.clone(), self.offload, name.to_owned());
-        let (tun, socket, inode) = netns::inside(newborn.pidfd.as_fd(), name, move || {
+        let (tun, socket, inode, index) = netns::inside(newborn.pidfd.as_fd(), name, move || {
             // Persistent: it goes with its namespace, in one sweep with all the others, and not one by one.
             let tun = tun::open(&device, offload, true)?;
-            Ok((tun, link::route_socket(&on)?, netns::inode(netns::current()?)?))
+            let index = tun::index(&device)?;
+            Ok((tun, link::route_socket(&on)?, netns::inode(netns::current()?)?, index))
         })
         .await?;
         let plan = LinkPlan {
@@ -209,7 +244,7 @@ impl Birth {
         link::configure(socket, &plan)
             .await
             .map_err(|error| error.within(name))?;
-        Ok((tun, inode))
+        Ok((tun, inode, index))
     }
 }
 
@@ -217,22 +252,18 @@ impl Birth {
 struct Body {
     pid: u32,
     pidfd: Arc<OwnedFd>,
-    tree: Option<Box<Tree>>,
+    tree: Option<Tree>,
 }
 
 impl Body {
     /// Waits for the end of the first process and reaps it; the others end with it.
     async fn end(self) -> End {
-        let pidfd = self.pidfd;
-        let end = match readable(pidfd.clone()) {
-            Ok(watched) => {
-                let _ = watched.readable().await;
-                spawn::reap(&pidfd)
-            }
+        let end = match readable(self.pidfd.clone()) {
+            Ok(watched) => how_it_ended(&watched).await,
             // Without a place in the event queue, the end is waited for on a thread of its own.
             Err(_) => {
-                let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
-                waited.unwrap_or_else(|_| End::Stillborn("its exit status is lost".to_owned()))
+                let waited = tokio::task::spawn_blocking(move || spawn::reap(&self.pidfd)).await;
+                waited.ok().flatten().unwrap_or(End::Unknown)
             }
         };
         if let Some(tree) = self.tree {
@@ -240,6 +271,31 @@ impl Body {
         }
         end
     }
+}
+
+/// Waits for the end of a process. One that is no child of ours is reaped by whose child it became, and only then
+/// the kernel says how it ended; somebody who never reaps is not waited for.
+async fn how_it_ended(watched: &AsyncFd<Arc<OwnedFd>>) -> End {
+    let _ = watched.readable().await;
+    if let Some(end) = spawn::reap(watched.get_ref()) {
+        return end;
+    }
+    let reaped = async {
+        while let Ok(mut ready) = watched.readable().await {
+            if let Some(end) = spawn::outcome_of_reaped(watched.get_ref()) {
+                return end;
+            }
+            ready.clear_ready();
+        }
+        End::Unknown
+    };
+    tokio::time::timeout(REAPED_WITHIN, reaped).await.unwrap_or(End::Unknown)
+}
+
+/// A life that began under another emperor: its end is all that is left to tell.
+pub async fn go_on(name: Name, life: Life, (pid, pidfd): (u32, Arc<OwnedFd>), tree: Option<Tree>, herald: Herald) {
+    let end = Body { pid, pidfd, tree }.end().await;
+    let _ = herald.send((name, life, News::Ended(end)));
 }
 
 fn plan(definition: &Definition) -> Plan {

@@ -1,22 +1,39 @@
 //! What the emperor leaves on disk while it runs, and what it remembers afterwards.
 //!
-//! The run directory holds a lock (one emperor a directory) and one JSON file for each running vassal;
-//! both are gone after a clean end. The state directory holds what must outlive the emperor: which name
-//! had which address. Every file is written beside its place and renamed into it.
+//! ```text
+//!   RUN/lock             one emperor a directory; its pid
+//!   RUN/emperor.json     which emperor is ready
+//!   RUN/uplink.json      the interface on the host
+//!   RUN/state/NAME.json  all that another emperor needs to go on with this vassal
+//!   RUN/logs/NAME.LIFE   the FIFO that a life writes its output to
+//!   STATE/addresses.json which name had which address
+//! ```
+//!
+//! A vassal's record is taken away when the vassal is, and by nothing else: what an emperor leaves that is
+//! killed, or told to leave its vassals alone, is what the next one finds. So the run directory is gone after an
+//! end that stopped everything. Every file is written beside its place and renamed into it.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::config::Name;
+use crate::config::{Definition, Name};
 use crate::emperor::addresses::Remembered;
+use crate::emperor::state::{End, Life, Rest};
+use crate::router::Traffic;
 
+use super::clock::Moment;
 use super::error::{Doing, HostError};
+use super::process::{self, Process};
+use super::uplink::UplinkRecord;
 
 /// The run and state directories of one emperor.
 pub struct StateFiles {
@@ -25,41 +42,124 @@ pub struct StateFiles {
     lock: Option<Flock<File>>,
 }
 
-/// One running vassal, for whoever looks from outside.
-#[derive(Debug, Clone, Serialize)]
+/// One vassal, for whoever looks from outside and for the next emperor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Its name.
-    pub name: String,
-    /// Process id of the command.
-    pub pid: u32,
-    /// Inode of its network namespace: `stat -L /proc/PID/ns/net`.
-    pub netns: u64,
+    pub name: Name,
+    /// Process id of the command; absent unless it runs.
+    pub pid: Option<u32>,
+    /// Inode of its network namespace: `stat -L /proc/PID/ns/net`; absent without a process.
+    pub netns: Option<u64>,
     /// Name of the tun inside.
     pub device: String,
     /// Its addresses with their lengths.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<IpNet>,
     /// The file it came from.
     pub definition: PathBuf,
+    /// The boot that the rest is about.
+    pub boot: String,
+    /// How often a process was started after the first.
+    pub restarts: u64,
+    /// How many deaths in a row its back-off counts.
+    pub deaths_in_a_row: u32,
+    /// How its last life ended.
+    pub last_end: Option<End>,
+    /// What it moved and lost in all its lives.
+    pub traffic: Traffic,
+    /// Where it is.
+    pub state: Kept,
+    /// The definition that its process was started with, or will be.
+    pub under: Box<Definition>,
+}
+
+/// Where a vassal is, as far as another emperor can go on from there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// A process is made, or its network is. It waits at its gate and ends by itself if its emperor does.
+    Unborn {
+        /// Which.
+        life: Life,
+        /// The cgroup of its tree, if it has one.
+        tree: Option<PathBuf>,
+    },
+    /// Everything is made. Until it is `born` its gate may or may not have opened.
+    Alive(Box<Body>),
+    /// No process; the next is started then.
+    Waiting {
+        /// The end of the back-off.
+        until: Moment,
+    },
+    /// No process; the first client has one started.
+    Idle,
+    /// No process, and none will be started.
+    Down {
+        /// Its last end.
+        end: End,
+        /// Why it is not started again.
+        why: Rest,
+    },
+}
+
+/// A process with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Which life.
+    pub life: Life,
+    /// The first process of its tree.
+    pub process: Process,
+    /// Inode of its network namespace.
+    pub netns: u64,
+    /// Index of the tun inside.
+    pub index: u32,
+    /// The cgroup of its tree, if it has one.
+    pub tree: Option<PathBuf>,
+    /// When the command's first instruction ran; absent until then.
+    pub born: Option<Moment>,
+    /// Whether it has said that it is ready.
+    pub ready: bool,
+}
+
+/// A record that cannot be read, and what of it can: what must end before there is another process of that name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// The file.
+    pub path: PathBuf,
+    /// The first process of the tree.
+    pub process: Option<Process>,
+    /// The cgroup of the tree.
+    pub tree: Option<PathBuf>,
 }
 
 impl StateFiles {
-    /// Makes the directories and takes the lock.
-    pub fn open(run: &Path, state: &Path) -> Result<Self, HostError> {
+    /// Makes the directories and takes the lock; `inherited` is the lock of the emperor that this process was
+    /// before its exec.
+    pub fn open(run: &Path, state: &Path, inherited: Option<OwnedFd>) -> Result<Self, HostError> {
         make_directory(&run.join("state"), 0o755)?;
+        make_directory(&run.join("logs"), 0o700)?;
         make_directory(state, 0o755)?;
         let path = run.join("lock");
-        let failed = |e: &std::io::Error| HostError::from_io(Doing::Lock, path.display().to_string(), e);
-        let file = File::create(&path).map_err(|e| failed(&e))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?;
-        let mut pid = &*lock;
-        writeln!(pid, "{}", std::process::id()).map_err(|e| failed(&e))?;
-        let remembered = state.join("addresses.json");
+        let lock = match inherited {
+            Some(fd) => Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?,
+            None => take_lock(&path)?,
+        };
         Ok(Self {
             run: run.to_owned(),
-            remembered,
+            remembered: state.join("addresses.json"),
             lock: Some(lock),
         })
+    }
+
+    /// The open lock.
+    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(|lock| lock.as_fd())
+    }
+
+    /// The run directory.
+    pub fn run(&self) -> &Path {
+        &self.run
     }
 
     /// Which addresses an earlier emperor gave; none if there was no earlier one.
@@ -78,75 +178,160 @@ impl StateFiles {
         write_json(&self.remembered, book)
     }
 
-    /// A vassal runs.
+    /// Writes down a vassal.
     pub fn record(&self, record: &Record) -> Result<(), HostError> {
         write_json(&self.path_of(&record.name), record)
     }
 
-    /// It does not run any more.
+    /// It is gone.
     pub fn erase(&self, name: &Name) {
-        // Missing is what was wanted.
-        let _ = std::fs::remove_file(self.path_of(name.as_str()));
+        self.discard(&self.path_of(name));
     }
 
-    fn path_of(&self, name: &str) -> PathBuf {
+    /// Takes away a file of the run directory.
+    pub fn discard(&self, path: &Path) {
+        // Missing is what was wanted.
+        let _ = std::fs::remove_file(path);
+    }
+
+    /// Every vassal that an earlier emperor has left, by name.
+    pub fn records(&self) -> Result<Vec<Result<Record, Remains>>, HostError> {
+        let mut records = Vec::new();
+        for path in files(&self.run.join("state"))? {
+            if path.extension().is_some_and(|extension| extension == "json") {
+                records.push(read_record(&path)?);
+            } else {
+                self.discard(&path); // one that was being written
+            }
+        }
+        Ok(records)
+    }
+
+    /// The FIFO of a life.
+    pub fn fifo(&self, name: &Name, life: Life) -> PathBuf {
+        self.run.join("logs").join(format!("{name}.{}", life.0))
+    }
+
+    /// Takes away every FIFO whose life is none of these.
+    pub fn sweep(&self, alive: &[PathBuf]) -> Result<(), HostError> {
+        for path in files(&self.run.join("logs"))? {
+            if !alive.contains(&path) {
+                self.discard(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// The uplink that an earlier emperor has left.
+    pub fn uplink(&self) -> Option<UplinkRecord> {
+        read_json(&self.run.join("uplink.json"))
+    }
+
+    /// Writes down the uplink.
+    pub fn record_uplink(&self, record: &UplinkRecord) -> Result<(), HostError> {
+        write_json(&self.run.join("uplink.json"), record)
+    }
+
+    fn path_of(&self, name: &Name) -> PathBuf {
         self.run.join("state").join(format!("{name}.json"))
     }
 }
 
 impl Drop for StateFiles {
     fn drop(&mut self) {
+        // Vassals that are still written down are there for the next emperor, and so is all that belongs to them.
+        if std::fs::remove_dir(self.run.join("state")).is_ok() {
+            let _ = std::fs::remove_dir_all(self.run.join("logs"));
+            for file in ["uplink.json", "emperor.json", "lock"] {
+                self.discard(&self.run.join(file));
+            }
+        }
         // Under the lock, so that no other emperor's files are taken away; what others put here stays.
-        let _ = std::fs::remove_dir_all(self.run.join("state"));
-        let _ = std::fs::remove_file(self.run.join("lock"));
-        drop(self.lock.take());
         let _ = std::fs::remove_dir(&self.run);
+        drop(self.lock.take());
+    }
+}
+
+/// Locks `path` and writes our pid into it.
+fn take_lock(path: &Path) -> Result<Flock<File>, HostError> {
+    let failed = |e: &std::io::Error| HostError::from_io(Doing::Lock, path.display().to_string(), e);
+    loop {
+        // Not truncated before it is ours: another emperor's pid may be in it.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|e| failed(&e))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?;
+        let ours = lock.metadata().map_err(|e| failed(&e))?;
+        // An emperor that ended in between has taken the file away, and the next one makes another.
+        if std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino())) {
+            lock.set_len(0).map_err(|e| failed(&e))?;
+            let mut pid = &*lock;
+            writeln!(pid, "{}", std::process::id()).map_err(|e| failed(&e))?;
+            return Ok(lock);
+        }
     }
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
-    std::fs::DirBuilder::new()
+    DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(path)
         .map_err(|e| HostError::from_io(Doing::MakeDirectory, path.display().to_string(), &e))
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), HostError> {
+/// Every file in a directory, by name.
+fn files(directory: &Path) -> Result<Vec<PathBuf>, HostError> {
+    let failed = |e: std::io::Error| HostError::from_io(Doing::ReadState, directory.display().to_string(), &e);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        paths.push(entry.map_err(failed)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_record(path: &Path) -> Result<Result<Record, Remains>, HostError> {
+    let text = std::fs::read(path)
+        .map_err(|e| HostError::from_io(Doing::ReadState, path.display().to_string(), &e))?;
+    Ok(serde_json::from_slice(&text).map_err(|_| remains(path, &text)))
+}
+
+/// What an unreadable record still says about processes; another version may have written it.
+fn remains(path: &Path, text: &[u8]) -> Remains {
+    let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    let same_boot = value.get("boot").and_then(serde_json::Value::as_str) == Some(&process::boot());
+    let of = |pointer: &str| value.pointer(pointer).cloned().filter(|_| same_boot);
+    let read = |pointer| of(pointer).and_then(|value| serde_json::from_value(value).ok());
+    let tree = ["/state/alive/tree", "/state/unborn/tree"].into_iter().find_map(of);
+    Remains {
+        path: path.to_owned(),
+        process: read("/state/alive/process"),
+        tree: tree.and_then(|value| serde_json::from_value(value).ok()),
+    }
+}
+
+/// Reads a file that need not be there; one that makes no sense is as good as none.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// Writes a file as a whole, for root's eyes or its owner's where it says more than others should know.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), HostError> {
     let failed = |e: &std::io::Error| HostError::from_io(Doing::WriteState, path.display().to_string(), e);
     let beside = path.with_extension("json.new");
     let text = serde_json::to_vec(value).map_err(|e| failed(&e.into()))?;
-    std::fs::write(&beside, text).map_err(|e| failed(&e))?;
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(&text));
+    written.map_err(|e| failed(&e))?;
     std::fs::rename(&beside, path).map_err(|e| failed(&e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_emperor_on_the_same_directory_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
-        let first = StateFiles::open(&run, &state).unwrap();
-        let second = StateFiles::open(&run, &state).err().unwrap();
-        assert_eq!((second.doing, second.errno), (Doing::Lock, Errno::EAGAIN));
-        drop(first);
-        StateFiles::open(&run, &state).unwrap();
-    }
-
-    #[test]
-    fn addresses_are_remembered_and_the_run_directory_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
-        let files = StateFiles::open(&run, &state).unwrap();
-        let book = Remembered::from([("web".to_owned(), vec!["10.107.0.9".parse().unwrap()])]);
-        files.remember(&book).unwrap();
-        drop(files);
-        assert!(!run.exists());
-        assert_eq!(
-            StateFiles::open(&run, &state).unwrap().remembered().unwrap(),
-            book
-        );
-    }
 }

@@ -117,6 +117,34 @@ pub fn adopt(device: &str, offload: Offload) -> Result<Tun, HostError> {
     attach_or_create(Doing::AttachTun, device, offload, true)
 }
 
+/// The kernel's number of the interface `device` in the calling thread's network namespace.
+///
+/// # Errors
+/// `ENODEV` if there is none.
+pub fn index(device: &str) -> Result<u32, HostError> {
+    if_nametoindex(device).map_err(|errno| HostError::new(Doing::FindLink, device, errno))
+}
+
+/// Lets the interface of `tun` outlive its last descriptor, or ends that.
+///
+/// # Errors
+/// If it is attached to no interface any more.
+pub fn set_persistent(tun: impl AsFd, persist: bool) -> Result<(), HostError> {
+    sys::set_persist(tun.as_fd(), persist)
+        .map_err(|errno| HostError::new(Doing::AttachTun, "an open tun", errno))
+}
+
+/// Goes on with an open tun of the emperor that this process was before its exec.
+///
+/// # Errors
+/// If it is attached to no interface any more, or the kernel refuses an offload that was demanded.
+pub fn inherit(fd: OwnedFd, offload: Offload) -> Result<Tun, HostError> {
+    let failed = |errno| HostError::new(Doing::AttachTun, "an open tun", errno);
+    prepare(fd.as_fd(), true).map_err(failed)?;
+    let offloads = agree(fd.as_fd(), offload).map_err(failed)?;
+    Ok(Tun { fd, offloads })
+}
+
 /// TUNSETIFF and what must follow it; sets everything, because a persistent device remembers its last owner's wishes.
 fn attach_or_create(doing: Doing, device: &str, offload: Offload, persist: bool) -> Result<Tun, HostError> {
     // Tells a missing or closed device file from a refused interface; the open itself changes nothing.

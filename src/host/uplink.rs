@@ -1,74 +1,90 @@
 //! The way out: the tun in the host's namespace that carries the gateway address, NAT and forwarding.
+//!
+//! The tun is persistent while the emperor runs. One that died leaves it behind with its address and route, so
+//! that the host's connections to vassals wait instead of failing, and the next emperor attaches to it. The
+//! nftables table stays too and is replaced in one step. Both go with a clean end.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 use crate::router::{Fabric, PortId};
 
-use super::error::HostError;
+use super::error::{Doing, HostError};
 use super::forwarding;
 use super::life::QUEUE_LENGTH;
 use super::link::{self, LinkPlan};
-use super::nat::{Nat, NatPlan};
+use super::nat::{self, Nat, NatPlan};
+use super::netns;
+use super::process;
 use super::rootless::Station;
-use super::tun::{self, Offloads};
+use super::state::StateFiles;
+use super::tun::{self, Offloads, Tun};
 use super::workers::{Device, Workers};
 
-/// The uplink of a running emperor. Dropped, its nftables table is gone; its tun goes with the router's port.
+/// The uplink of a running emperor. Dropped, its nftables table and its tun are gone, unless it was [left](Self::leave).
 pub struct Uplink {
     port: PortId,
     offloads: Offloads,
+    tun: Arc<OwnedFd>,
     nat: Option<Arc<Nat>>,
     guard: Option<JoinHandle<()>>,
+    left: bool,
+}
+
+/// Which interface it is, for the next emperor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkRecord {
+    boot: String,
+    netns: u64,
+    device: String,
+    index: u32,
+    addresses: Vec<IpNet>,
+    mtu: u16,
 }
 
 impl Uplink {
-    /// Opens the tun, attaches it to the router, and sets up NAT and forwarding where `station` allows.
+    /// Opens the tun or attaches to that of an earlier emperor, attaches it to the router, and sets up NAT and
+    /// forwarding where `station` allows.
     pub async fn start(
         settings: &Settings,
         station: Station,
+        state: &StateFiles,
         fabric: &mut Fabric,
         workers: &Workers,
     ) -> Result<Self, HostError> {
         let router = &settings.router;
-        let tun = tun::open(&router.device, router.offload, false)?;
-        let offloads = tun.offloads;
-        let plan = LinkPlan {
-            device: router.device.clone(),
-            addresses: router.addresses.clone(),
-            mtu: router.mtu,
-            queue_length: QUEUE_LENGTH,
-            gateways: Vec::new(),
-            loopback: station != Station::Root,
-        };
-        link::configure(link::route_socket(&router.device)?, &plan).await?;
+        let (tun, adopted) = open(settings, station, state).await?;
+        let (offloads, tun) = (tun.offloads, Arc::new(tun.fd));
         let port = fabric.attach_uplink(router.mtu);
-        workers.attach(
-            fabric.tables(),
-            Device {
-                port,
-                tun: Arc::new(tun.fd),
-            },
-        )?;
-        let nat = if station == Station::Root {
-            way_out(settings)?
-        } else {
-            None
-        };
-        let addresses: Vec<_> = router.addresses.iter().map(IpNet::to_string).collect();
-        let (device, addresses) = (&router.device, addresses.join(" "));
-        tracing::info!(device, addresses, offload = %offloads, "uplink up");
-        let nat = nat.map(Arc::new);
-        let guard = nat.clone().map(|nat| tokio::spawn(guard(nat)));
-        Ok(Self {
+        let mut uplink = Self {
             port,
             offloads,
-            nat,
-            guard,
-        })
+            tun: tun.clone(),
+            nat: None,
+            guard: None,
+            left: false,
+        };
+        workers.attach(fabric.tables(), Device { port, tun })?;
+        if station == Station::Root {
+            match way_out(settings)?.map(Arc::new) {
+                Some(nat) => {
+                    uplink.guard = Some(tokio::spawn(guard(nat.clone())));
+                    uplink.nat = Some(nat);
+                }
+                None if adopted => nat::remove_left(&table_of(&router.device))?,
+                None => {}
+            }
+        }
+        let addresses: Vec<_> = router.addresses.iter().map(IpNet::to_string).collect();
+        let (device, addresses) = (&router.device, addresses.join(" "));
+        tracing::info!(device, addresses, offload = %offloads, adopted, "uplink up");
+        Ok(uplink)
     }
 
     /// The router's port of it.
@@ -81,12 +97,23 @@ impl Uplink {
         self.offloads
     }
 
-    /// Removes the nftables table and stops watching it.
+    /// Removes the nftables table and stops watching it; the tun goes with its last descriptor.
     pub fn stop(&mut self) -> Result<(), HostError> {
         if let Some(guard) = self.guard.take() {
             guard.abort();
         }
-        self.nat.take().map_or(Ok(()), |nat| nat.remove())
+        if !self.left {
+            tun::set_persistent(&self.tun, false)?;
+        }
+        match self.nat.take() {
+            Some(nat) if !self.left => nat.remove(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Leaves all of it in place, for another emperor.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 }
 
@@ -104,6 +131,61 @@ async fn guard(nat: Arc<Nat>) {
     tracing::error!("{error}; NAT is not watched any more");
 }
 
+/// The tun, and whether it is an earlier emperor's.
+async fn open(settings: &Settings, station: Station, state: &StateFiles) -> Result<(Tun, bool), HostError> {
+    let router = &settings.router;
+    let plan = LinkPlan {
+        device: router.device.clone(),
+        addresses: router.addresses.clone(),
+        mtu: router.mtu,
+        queue_length: QUEUE_LENGTH,
+        gateways: Vec::new(),
+        loopback: station != Station::Root,
+    };
+    let wanted = |index| -> Result<_, HostError> {
+        Ok(UplinkRecord {
+            boot: process::boot(),
+            netns: netns::inode(netns::current()?)?,
+            device: router.device.clone(),
+            index,
+            addresses: router.addresses.clone(),
+            mtu: router.mtu,
+        })
+    };
+    if let Some(left) = state.uplink().filter(UplinkRecord::is_here) {
+        let tun = tun::adopt(&left.device, router.offload)?;
+        if wanted(left.index)? == left {
+            link::repair(link::route_socket(&router.device)?, &plan).await?;
+            return Ok((tun, true));
+        }
+        // Its address is another now, or its name; then its table has another name too.
+        tun::set_persistent(&tun.fd, false)?;
+        if left.device != router.device && station == Station::Root {
+            nat::remove_left(&table_of(&left.device))?;
+        }
+    }
+    let tun = tun::open(&router.device, router.offload, false)?;
+    link::configure(link::route_socket(&router.device)?, &plan).await?;
+    let index = tun::index(&router.device)?;
+    // In this order: an interface that no record knows must not stay.
+    state.record_uplink(&wanted(index)?)?;
+    tun::set_persistent(&tun.fd, true)?;
+    Ok((tun, false))
+}
+
+impl UplinkRecord {
+    /// Whether that very interface is in our namespace.
+    fn is_here(&self) -> bool {
+        self.boot == process::boot()
+            && netns::current().and_then(netns::inode).is_ok_and(|inode| inode == self.netns)
+            && if_nametoindex(self.device.as_str()) == Ok(self.index)
+    }
+}
+
+fn table_of(device: &str) -> String {
+    format!("mini-emperor-{device}")
+}
+
 fn way_out(settings: &Settings) -> Result<Option<Nat>, HostError> {
     let router = &settings.router;
     if settings.nat.ip_forward {
@@ -118,7 +200,7 @@ fn way_out(settings: &Settings) -> Result<Option<Nat>, HostError> {
         return Ok(None);
     }
     let plan = NatPlan {
-        table: format!("mini-emperor-{}", router.device),
+        table: table_of(&router.device),
         uplink: router.device.clone(),
         subnets: router.addresses.iter().map(IpNet::trunc).collect(),
         interfaces: settings.nat.interfaces.clone(),

@@ -26,6 +26,7 @@ use crate::router::{ANSWER, MAX_FRAME, PortId, Reason, Router, Tables, VNET_HEAD
 
 use super::confine;
 use super::error::{Doing, HostError};
+use super::pulse::Pulse;
 
 /// Frames taken from one port before the next one has its turn.
 const BURST: usize = 64;
@@ -65,6 +66,7 @@ pub struct Workers {
     plane: Arc<ArcSwap<Plane>>,
     threads: Vec<Thread>,
     closer: Sender<Arc<Plane>>,
+    pulse: Arc<Pulse>,
 }
 
 struct Thread {
@@ -91,6 +93,7 @@ impl Workers {
             .name("closer".to_owned())
             .spawn(move || retired.into_iter().for_each(drop::<Arc<Plane>>))
             .map_err(|e| HostError::from_io(Doing::StartWorker, "the router", &e))?;
+        let pulse = Arc::new(Pulse::new(count));
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
             let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?);
@@ -108,6 +111,8 @@ impl Workers {
                 closer: closer.clone(),
                 router: Router::new(number),
                 lost: lost.clone(),
+                number,
+                pulse: pulse.clone(),
             };
             let handle = std::thread::Builder::new()
                 .name(format!("router-{number}"))
@@ -124,7 +129,26 @@ impl Workers {
             plane,
             threads,
             closer,
+            pulse,
         })
+    }
+
+    /// The signs of life of the threads.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// Wakes every thread, so that it turns.
+    pub fn poke(&self) {
+        for thread in &self.threads {
+            // The counter is full only if a poke is pending anyway.
+            let _ = thread.poke.write(1);
+        }
+    }
+
+    /// Every attached device.
+    pub fn devices(&self) -> Vec<Device> {
+        self.plane.load().devices.iter().flatten().cloned().collect()
     }
 
     /// Makes `tables` the policy, without a change of devices.
@@ -169,15 +193,13 @@ impl Workers {
     fn swap(&self, plane: Plane) {
         // The closer ends only after all who can send to it.
         let _ = self.closer.send(self.plane.swap(Arc::new(plane)));
-        for thread in &self.threads {
-            // The counter is full only if a poke is pending anyway.
-            let _ = thread.poke.write(1);
-        }
+        self.poke();
     }
 }
 
-impl Drop for Workers {
-    fn drop(&mut self) {
+impl Workers {
+    /// Ends every thread and waits for it: no packet is half way when this returns.
+    pub fn stop(&mut self) {
         for thread in &self.threads {
             thread.ending.store(true, Ordering::Release);
             let _ = thread.poke.write(1);
@@ -190,6 +212,12 @@ impl Drop for Workers {
     }
 }
 
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 struct Worker {
     epoll: Arc<Epoll>,
     poke: Arc<EventFd>,
@@ -198,6 +226,8 @@ struct Worker {
     closer: Sender<Arc<Plane>>,
     router: Router,
     lost: UnboundedSender<DeviceLost>,
+    number: usize,
+    pulse: Arc<Pulse>,
 }
 
 impl Worker {
@@ -218,6 +248,7 @@ impl Worker {
             let now = Instant::now();
             if events[..count].iter().any(|event| event.data() == POKE) {
                 let _ = self.poke.read(); // before the load: a later swap pokes again
+                self.pulse.turned(self.number);
                 if self.ending.load(Ordering::Acquire) {
                     return;
                 }
@@ -228,6 +259,7 @@ impl Worker {
             for event in &events[..count] {
                 if event.data() != POKE {
                     self.drain(&plane, PortId::from_token(event.data()), &mut frame, now);
+                    self.pulse.moved();
                 }
             }
         }
