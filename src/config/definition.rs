@@ -93,6 +93,16 @@ pub struct Definition {
     pub restart: Restart,
     /// How it is asked to end.
     pub stop: Stop,
+    /// How it is asked to read its configuration anew.
+    pub reload: Reload,
+    /// How it is known to be ready.
+    pub ready: Ready,
+    /// A command that is not ready after this is at fault; a reload gets as long.
+    pub ready_timeout: Duration,
+    /// A sign of life is due in every such interval; absent = none is.
+    pub watchdog: Option<Duration>,
+    /// Started by its first client; absent = at once.
+    pub on_demand: Option<OnDemand>,
     /// Where its standard output and error go.
     pub log: Log,
 }
@@ -166,6 +176,17 @@ pub struct Restart {
     pub delay: Duration,
     /// The delay never grows beyond this.
     pub max_delay: Duration,
+    /// When it is not started again at all; absent = never.
+    pub give_up: Option<GiveUp>,
+}
+
+/// How many deaths are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GiveUp {
+    /// This many…
+    pub deaths: u32,
+    /// …within this time.
+    pub within: Duration,
 }
 
 /// After which ends a vassal is started again.
@@ -182,10 +203,50 @@ pub enum RestartPolicy {
 /// How a vassal is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
-    /// Signal number sent to the command.
-    pub signal: i32,
+    /// What the command is told.
+    pub signal: Farewell,
     /// After this the whole tree is killed.
     pub timeout: Duration,
+}
+
+/// What a command is told when it is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// This signal, by number.
+    Signal(i32),
+    /// The byte of uWSGI's emperor protocol for a graceful end.
+    Emperor,
+}
+
+/// How a command is asked to read its configuration anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// It is stopped and started.
+    Restart,
+    /// By this signal.
+    Signal(i32),
+    /// By the byte of uWSGI's emperor protocol.
+    Emperor,
+}
+
+/// How a command is known to be ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// As soon as it runs.
+    Exec,
+    /// It says so by `sd_notify(3)`.
+    Notify,
+    /// It says so by uWSGI's emperor protocol.
+    Emperor,
+    /// It accepts connections to this TCP port.
+    Tcp(u16),
+}
+
+/// When a vassal is started by its first client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDemand {
+    /// Without a client for this long, it is stopped again; absent = never.
+    pub idle: Option<Duration>,
 }
 
 /// Where a vassal's standard output and error go.
@@ -221,6 +282,20 @@ pub enum Change {
     Restart,
 }
 
+impl Definition {
+    /// Whether the command gets the control socket of uWSGI's emperor protocol.
+    pub fn has_channel(&self) -> bool {
+        self.ready == Ready::Emperor
+            || self.reload == Reload::Emperor
+            || self.stop.signal == Farewell::Emperor
+    }
+
+    /// Whether the command gets the socket of `sd_notify(3)`.
+    pub fn has_notify(&self) -> bool {
+        self.ready == Ready::Notify || self.watchdog.is_some() && !self.has_channel()
+    }
+}
+
 impl Change {
     /// Compares two definitions of one vassal; the file's place does not matter.
     pub fn between(old: &Definition, new: &Definition) -> Self {
@@ -232,9 +307,19 @@ impl Change {
         live.path.clone_from(&new.path);
         live.restart = new.restart.clone();
         live.stop = new.stop;
+        live.reload = new.reload;
+        live.ready = new.ready;
+        live.ready_timeout = new.ready_timeout;
+        live.watchdog = new.watchdog;
         live.log = new.log.clone();
         live.network.firewall_out = new.network.firewall_out.clone();
         live.network.firewall_in = new.network.firewall_in.clone();
-        if live == *new { Self::Live } else { Self::Restart }
+        // A socket can be given to a new process only.
+        let speechless = new.has_channel() && !old.has_channel();
+        if live == *new && !speechless {
+            Self::Live
+        } else {
+            Self::Restart
+        }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::definition::{
-    DEFAULT_PATH, Definition, Log, LogTarget, Name, Namespaces, Restart, RestartPolicy, Stop,
-};
+use super::definition::{DEFAULT_PATH, Definition, Log, LogTarget, Name, Namespaces, Reload};
 use super::judge_identity;
+use super::judge_life;
 use super::judge_network;
 use super::kinds::NamespaceWord;
 use super::mirror::{self, Vassal};
@@ -74,8 +72,11 @@ pub(super) fn vassal(
     capabilities.dedup();
     let identity = judge_identity::identity(written, bench);
     let network = judge_network::network(&section(&written.network), bench);
-    let restart = restart(&section(&written.restart), bench);
-    let stop = stop(&section(&written.stop));
+    let restart = judge_life::restart(&section(&written.restart), bench);
+    let ready = judge_life::ready(written, bench);
+    let stop = judge_life::stop(&section(&written.stop), ready);
+    let ready_timeout = judge_life::ready_timeout(written, bench);
+    let watchdog = judge_life::watchdog(written, bench);
     let log = log(&section(&written.log), bench);
     let argv = written.command.value()?;
     Some(Definition {
@@ -92,6 +93,11 @@ pub(super) fn vassal(
         network,
         restart,
         stop,
+        reload: written.reload.value().copied().unwrap_or(Reload::Restart),
+        ready,
+        ready_timeout,
+        watchdog,
+        on_demand: None,
         log,
     })
 }
@@ -215,49 +221,6 @@ fn hostname(written: &Vassal, namespaces: Namespaces, bench: &mut Bench<'_>) -> 
         );
     }
     Some(name)
-}
-
-fn restart(written: &mirror::Restart, bench: &mut Bench<'_>) -> Restart {
-    let shortest = Duration::from_millis(100);
-    let given = (written.delay.value().copied(), written.max_delay.value().copied());
-    // The one that is given moves the default of the other.
-    let (delay, max_delay) = match given {
-        (Some(delay), Some(max_delay)) => (delay, max_delay),
-        (Some(delay), None) => (delay, delay.max(Duration::from_secs(180))),
-        (None, Some(max_delay)) => (max_delay.min(Duration::from_secs(1)), max_delay),
-        (None, None) => (Duration::from_secs(1), Duration::from_secs(180)),
-    };
-    for (key, slot) in [("delay", &written.delay), ("max_delay", &written.max_delay)] {
-        if let Some(Item { value, place }) = slot.item()
-            && *value < shortest
-        {
-            let help = "100ms is the shortest: a vassal that dies at once must not eat a core";
-            bench.error(*place, format!("`restart.{key}` is too short"), help);
-        }
-    }
-    if max_delay < delay {
-        let place = written.max_delay.place().or(written.delay.place());
-        let help = "the delay grows from `delay` to `max_delay`";
-        bench.error(place, "`restart.max_delay` is shorter than `restart.delay`", help);
-    }
-    Restart {
-        policy: written.policy.value().copied().unwrap_or(RestartPolicy::Always),
-        delay,
-        max_delay,
-    }
-}
-
-fn stop(written: &mirror::Stop) -> Stop {
-    /// `SIGTERM`
-    const TERM: i32 = 15;
-    Stop {
-        signal: written.signal.value().map_or(TERM, |signal| signal.0),
-        timeout: written
-            .timeout
-            .value()
-            .copied()
-            .unwrap_or(Duration::from_secs(30)),
-    }
 }
 
 fn log(written: &mirror::Log, bench: &mut Bench<'_>) -> Log {

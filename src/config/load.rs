@@ -287,12 +287,16 @@ mod tests {
 
     #[test]
     fn the_place_of_the_defaults_does_not_change_the_settings() {
-        let above = settings_from("\n\n\ndefaults: {env: {A: 1}, network: {gateway: [10.107.0.1]}}\n");
-        let below = settings_from("defaults:\n  network: {gateway: [10.107.0.1]}\n  env: {A: 1}\n");
+        let above = settings_from(
+            "\n\n\ndefaults: {env: {A: 1}, network: {gateway: [10.107.0.1]}, ready: {tcp: 80}}\n",
+        );
+        let below = settings_from(
+            "defaults:\n  ready: {tcp: 80}\n  network: {gateway: [10.107.0.1]}\n  env: {A: 1}\n",
+        );
         assert_eq!(above, below);
         assert_ne!(
             above,
-            settings_from("defaults: {env: {A: 2}, network: {gateway: [10.107.0.1]}}\n")
+            settings_from("defaults: {env: {A: 2}, network: {gateway: [10.107.0.1]}, ready: {tcp: 80}}\n")
         );
     }
 

@@ -5,10 +5,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::definition::{Capability, LogTarget, RestartPolicy};
+use super::definition::{Capability, LogTarget, Reload, RestartPolicy};
 use super::kinds::{
-    Address, Any, Argv, Auto, Between, ChainDefault, Device, Env, List, NamespaceWord, Nothing, OneOrMore,
-    Signal, Size, Subnet, Text, WordOr, WordOrOne,
+    Address, Any, Argv, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, NamespaceWord, Nothing,
+    OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
 use super::settings::{Offload, OnExit};
@@ -46,6 +46,17 @@ mirror! {
         restart: Restart,
         /// How it is asked to end.
         stop: Stop,
+        /// How it is asked to read its configuration anew, when the emperor gets SIGHUP: restart, signal NAME, or
+        /// emperor (uWSGI's emperor protocol). Default: restart.
+        reload: Reload,
+        /// How it is known to be ready: exec (as soon as it runs), notify (sd_notify), emperor (uWSGI's emperor
+        /// protocol), or {tcp: PORT} (it accepts connections there). Default: exec.
+        ready: WordOrOne<ReadyWord, ReadyTcp>,
+        /// When it is not ready after this, it is stopped and counts as failed. Default: 1m.
+        ready_timeout: Duration,
+        /// It must give a sign of life (sd_notify, or uWSGI's heartbeat) in every such interval once it is ready,
+        /// or is killed and counts as failed. Default: none.
+        watchdog: WordOrOne<Nothing, Duration>,
         /// Where its output goes.
         log: Log,
     }
@@ -90,14 +101,35 @@ mirror! {
         delay: Duration,
         /// The delay never grows beyond this. Default: 3m.
         max_delay: Duration,
+        /// After so many deaths it is not started again before its file changes. Default: none.
+        give_up: WordOrOne<Nothing, GiveUp>,
+    }
+}
+
+mirror! {
+    /// How many deaths are too many.
+    GiveUp {
+        /// This many deaths, 1 to 1000. Required.
+        deaths: Between<1, 1000>,
+        /// Within this time. Required.
+        within: Duration,
+    }
+}
+
+mirror! {
+    /// A vassal is ready when a port of it can be connected to.
+    ReadyTcp {
+        /// The port, on the vassal's own address. Required.
+        tcp: Between<1, 65535>,
     }
 }
 
 mirror! {
     /// How a vassal is asked to end.
     Stop {
-        /// The signal, by name or number. Default: TERM.
-        signal: Signal,
+        /// The signal, by name or number, or emperor (uWSGI's emperor protocol). Default: TERM; emperor, if it says
+        /// that it is ready by that protocol.
+        signal: WordOrOne<EmperorWord, Signal>,
         /// After this all of it is killed. Default: 30s.
         timeout: Duration,
     }

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod definition;
 mod judge;
 mod judge_identity;
+mod judge_life;
 mod judge_network;
 mod judge_settings;
 mod kinds;

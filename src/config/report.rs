@@ -57,10 +57,19 @@ impl Report {
         self.problems.len()
     }
 
-    /// Adds to the help of the last problem.
-    pub(super) fn wish_also(&mut self, wish: &str) {
-        if let Some(Problem { help: Some(help), .. }) = self.problems.last_mut() {
-            help.push_str(wish);
+    /// Adds to the help of the last problem that `text` may be one of these words, too.
+    pub(super) fn words_also(&mut self, text: Option<&str>, words: &[&str]) {
+        let Some(Problem { help: Some(help), .. }) = self.problems.last_mut() else {
+            return;
+        };
+        let near = text.map(|text| suggest(text, words.iter().copied()));
+        if help.ends_with('?') {
+            // It is clear what was meant.
+        } else if let Some(near) = near.filter(|near| near.ends_with('?')) {
+            *help = near;
+        } else {
+            help.push_str(", or ");
+            help.push_str(&words.join(", "));
         }
     }
 

@@ -1,13 +1,19 @@
 //! Who should be alive. Never reads a clock, a file or a socket.
 //!
 //! The host tells [`Emperor::handle`] what happened and performs the [`Action`]s that come back, in their
-//! order. Each vassal is a [`state::State`]; all transitions stand in one table ([`state::step`]). Names and
+//! order. Each vassal is a [`state::State`]; all transitions stand in one table ([`table::step`]). Names and
 //! addresses are claimed in the order of arrival: a definition that claims what another one holds is
 //! refused, stays aside, and is taken up as soon as the holder lets go.
 
 pub mod addresses;
+pub mod exchange;
+mod heed;
+pub mod moves;
 pub mod pacing;
+pub mod run;
 pub mod state;
+pub mod table;
+pub mod vassal;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,119 +27,19 @@ use crate::config::definition::Addresses;
 use crate::config::{Change, Definition, Name};
 
 use addresses::AddressBook;
-use pacing::Pacing;
-use state::{Circumstances, End, Input, Life, Order, State};
+use moves::Circumstances;
+use state::{Life, State};
+use table::Input;
 
-/// What happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A good definition was read.
-    Defined(Box<Definition>),
-    /// This file is gone.
-    Removed(PathBuf),
-    /// The command of this life runs.
-    Born {
-        /// Whose.
-        name: Name,
-        /// Which process.
-        life: Life,
-        /// Its process id.
-        pid: u32,
-    },
-    /// This life is over.
-    Ended {
-        /// Whose.
-        name: Name,
-        /// Which process.
-        life: Life,
-        /// How.
-        end: End,
-    },
-    /// A deadline may have come.
-    Deadline,
-    /// Forget the back-off of all.
-    TryNow,
-    /// Stop all, for good; definitions are ignored from here on.
-    StopAll,
-    /// Whoever is still stopping is killed at once.
-    Hurry,
-}
+pub use exchange::{Action, Adoption, Event};
+pub use run::{Run, Word};
+pub use vassal::Vassal;
 
-/// What the host is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Give birth.
-    Spawn {
-        /// Which process.
-        life: Life,
-        /// To whom.
-        definition: Arc<Definition>,
-        /// Bound to it.
-        addresses: Vec<IpNet>,
-    },
-    /// Send the signal of the definition to the command.
-    Ask {
-        /// To whom.
-        name: Name,
-        /// Which process.
-        life: Life,
-        /// Signal number.
-        signal: i32,
-    },
-    /// Kill the whole tree.
-    Kill {
-        /// Whose.
-        name: Name,
-        /// Which process.
-        life: Life,
-    },
-    /// Apply the keys that are live: firewall, log.
-    Update {
-        /// The newest definition.
-        definition: Arc<Definition>,
-    },
-    /// The vassal is gone and all of it can be forgotten.
-    Forget(Name),
-    /// A good definition cannot be used; the sentence names both files or the full subnet.
-    Refuse {
-        /// Whose.
-        definition: Arc<Definition>,
-        /// Why.
-        why: String,
-    },
-    /// The vassal will not be started again before its file changes.
-    Abandon {
-        /// Whose.
-        name: Name,
-        /// Its last end.
-        end: End,
-    },
-    /// The vassal is started again at this moment.
-    Retry {
-        /// Whose.
-        name: Name,
-        /// Its last end.
-        end: End,
-        /// When.
-        at: Instant,
-    },
-}
-
-/// One vassal as the emperor knows it.
-#[derive(Debug)]
-pub struct Vassal {
-    /// The newest good definition.
-    pub definition: Arc<Definition>,
-    /// Bound to it.
-    pub addresses: Vec<IpNet>,
-    /// Where it is.
-    pub state: State,
-    /// How often a process was started after the first.
-    pub restarts: u64,
-    /// How the last life ended.
-    pub last_end: Option<End>,
-    pacing: Pacing,
-    lives: u64,
+/// When something is handled, and with which luck.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    now: Instant,
+    chance: u64,
 }
 
 /// All vassals, and who should be alive.
@@ -188,38 +94,28 @@ impl Emperor {
 
     /// Takes in one event. `chance` is any random number; what is to be done is added to `todo`.
     pub fn handle(&mut self, event: Event, now: Instant, chance: u64, todo: &mut Vec<Action>) {
+        let at = Moment { now, chance };
         match event {
-            Event::Defined(definition) => self.define(Arc::new(*definition), now, chance, todo),
-            Event::Removed(path) => self.remove(&path, now, chance, todo),
-            Event::Born { name, life, pid } => {
-                self.about(&name, life, Input::Born { pid }, now, chance, todo);
-            }
-            Event::Ended { name, life, end } => {
-                self.about(&name, life, Input::Ended(end), now, chance, todo);
-            }
-            Event::Deadline => self.all(&Input::Deadline, now, chance, todo),
-            Event::TryNow => self.all(&Input::TryNow, now, chance, todo),
+            Event::Defined(definition) => self.define(Arc::new(*definition), at, todo),
+            Event::Removed(path) => self.remove(&path, at, todo),
+            Event::Born { name, life, pid } => self.about(&name, life, Input::Born { pid }, at, todo),
+            Event::Adopted(adoption) => self.adopt(*adoption, at, todo),
+            Event::Says { name, life, word } => self.about(&name, life, Input::Says(word), at, todo),
+            Event::Demand(name) => self.input(&name, Input::Demand, at, todo),
+            Event::Ended { name, life, end } => self.about(&name, life, Input::Ended(end), at, todo),
+            Event::Deadline => self.all(&Input::Deadline, at, todo),
+            Event::Reload => self.all(&Input::Reload, at, todo),
+            Event::TryNow => self.all(&Input::TryNow, at, todo),
             Event::StopAll => {
                 self.ending = true;
                 self.refused.clear();
-                self.all(&Input::Removed, now, chance, todo);
+                self.all(&Input::Removed, at, todo);
             }
-            Event::Hurry => {
-                for vassal in self.vassals.values_mut() {
-                    if let State::Stopping {
-                        kill_at: Some(kill_at),
-                        ..
-                    } = &mut vassal.state
-                    {
-                        *kill_at = now;
-                    }
-                }
-                self.all(&Input::Deadline, now, chance, todo);
-            }
+            Event::Hurry => self.all(&Input::Hurry, at, todo),
         }
     }
 
-    fn define(&mut self, definition: Arc<Definition>, now: Instant, chance: u64, todo: &mut Vec<Action>) {
+    fn define(&mut self, definition: Arc<Definition>, at: Moment, todo: &mut Vec<Action>) {
         if self.ending {
             return;
         }
@@ -238,15 +134,7 @@ impl Emperor {
         self.refused.remove(&definition.path);
         let change = match self.vassals.get_mut(&name) {
             None => {
-                let vassal = Vassal {
-                    definition,
-                    addresses,
-                    state: State::Waiting { until: now },
-                    restarts: 0,
-                    last_end: None,
-                    pacing: Pacing::default(),
-                    lives: 0,
-                };
+                let vassal = Vassal::new(definition, addresses, at.now);
                 self.vassals.insert(name.clone(), vassal);
                 Change::Restart
             }
@@ -257,8 +145,8 @@ impl Emperor {
                 change
             }
         };
-        self.input(&name, Input::Defined(change), now, chance, todo);
-        self.reconsider(now, chance, todo);
+        self.input(&name, Input::Defined(change), at, todo);
+        self.reconsider(at, todo);
     }
 
     /// Claims the name and the addresses of a definition, or says what stands in the way.
@@ -285,7 +173,25 @@ impl Emperor {
         Ok(addresses)
     }
 
-    fn remove(&mut self, path: &Path, now: Instant, chance: u64, todo: &mut Vec<Action>) {
+    /// A vassal of an earlier emperor goes on under this one, with the addresses it has.
+    fn adopt(&mut self, adoption: Adoption, at: Moment, todo: &mut Vec<Action>) {
+        let (name, run) = (adoption.definition.name.clone(), adoption.run);
+        self.next_life = self.next_life.max(run.life.0 + 1);
+        let mut settled = adoption.definition.clone();
+        settled.network.address = Addresses::Fixed(adoption.addresses.clone());
+        let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&settled).is_err();
+        if refused {
+            // Never two processes for one vassal, nor two vassals for one address.
+            todo.push(Action::Kill { name, life: run.life });
+            return;
+        }
+        let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, at.now);
+        vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
+        self.vassals.insert(name.clone(), vassal);
+        self.input(&name, Input::Adopted(run), at, todo);
+    }
+
+    fn remove(&mut self, path: &Path, at: Moment, todo: &mut Vec<Action>) {
         self.refused.remove(path);
         let holder = self
             .vassals
@@ -294,116 +200,73 @@ impl Emperor {
         let Some(name) = holder.map(|(name, _)| name.clone()) else {
             return;
         };
-        self.input(&name, Input::Removed, now, chance, todo);
-        self.reconsider(now, chance, todo);
+        self.input(&name, Input::Removed, at, todo);
+        self.reconsider(at, todo);
     }
 
     /// What was refused may be possible now.
-    fn reconsider(&mut self, now: Instant, chance: u64, todo: &mut Vec<Action>) {
+    fn reconsider(&mut self, at: Moment, todo: &mut Vec<Action>) {
         let candidates: Vec<_> = self.refused.values().cloned().collect();
         for definition in candidates {
             if self.claim(&definition).is_ok() {
-                self.define(definition, now, chance, todo);
+                self.define(definition, at, todo);
                 return; // defining reconsiders the rest
             }
         }
     }
 
     /// An event about one life; the table hears only of the one that exists.
-    fn about(
-        &mut self,
-        name: &Name,
-        life: Life,
-        input: Input,
-        now: Instant,
-        chance: u64,
-        todo: &mut Vec<Action>,
-    ) {
+    fn about(&mut self, name: &Name, life: Life, input: Input, at: Moment, todo: &mut Vec<Action>) {
         if self.vassals.get(name).and_then(|vassal| vassal.state.life()) != Some(life) {
             return;
         }
-        self.input(name, input, now, chance, todo);
-        self.reconsider(now, chance, todo);
+        self.input(name, input, at, todo);
+        self.reconsider(at, todo);
     }
 
-    fn all(&mut self, input: &Input, now: Instant, chance: u64, todo: &mut Vec<Action>) {
+    fn all(&mut self, input: &Input, at: Moment, todo: &mut Vec<Action>) {
         let names: Vec<_> = self.vassals.keys().cloned().collect();
         for name in names {
-            self.input(&name, input.clone(), now, chance, todo);
+            self.input(&name, input.clone(), at, todo);
         }
     }
 
-    fn input(&mut self, name: &Name, input: Input, now: Instant, chance: u64, todo: &mut Vec<Action>) {
+    fn input(&mut self, name: &Name, input: Input, at: Moment, todo: &mut Vec<Action>) {
         let Some(vassal) = self.vassals.get_mut(name) else {
             return;
         };
         let ended = match &input {
-            Input::Ended(end) => Some(end.clone()),
-            Input::Defined(_) | Input::Removed | Input::Born { .. } | Input::Deadline | Input::TryNow => None,
-        };
-        let at = Circumstances {
-            definition: &vassal.definition,
-            pacing: &mut vassal.pacing,
-            next_life: &mut self.next_life,
-            now,
-            chance,
+            Input::Ended(end) => Some(vassal.verdict(end)),
+            Input::Defined(_)
+            | Input::Removed
+            | Input::Born { .. }
+            | Input::Adopted(_)
+            | Input::Says(_)
+            | Input::Demand
+            | Input::Deadline
+            | Input::Reload
+            | Input::TryNow
+            | Input::Hurry => None,
         };
         let mut orders = Vec::new();
         let before = std::mem::replace(&mut vassal.state, State::Gone);
-        vassal.state = state::step(before, input, at, &mut orders);
+        let circumstances = Circumstances {
+            definition: &vassal.definition,
+            pacing: &mut vassal.pacing,
+            next_life: &mut self.next_life,
+            now: at.now,
+            chance: at.chance,
+        };
+        vassal.state = table::step(before, input, circumstances, &mut orders);
         if let Some(end) = ended {
             vassal.mourn(name, &end, todo);
             vassal.last_end = Some(end);
         }
-        todo.extend(orders.into_iter().map(|order| vassal.order(order)));
+        todo.extend(orders.into_iter().filter_map(|order| vassal.order(order)));
         if vassal.state == State::Gone {
             self.vassals.remove(name);
             self.claims.release(name);
             todo.push(Action::Forget(name.clone()));
-        }
-    }
-}
-
-impl Vassal {
-    fn order(&mut self, order: Order) -> Action {
-        let name = self.definition.name.clone();
-        match order {
-            Order::Spawn(life) => {
-                self.restarts += u64::from(self.lives > 0);
-                self.lives += 1;
-                Action::Spawn {
-                    life,
-                    definition: self.definition.clone(),
-                    addresses: self.addresses.clone(),
-                }
-            }
-            Order::Ask(life) => Action::Ask {
-                name,
-                life,
-                signal: self.definition.stop.signal,
-            },
-            Order::Kill(life) => Action::Kill { name, life },
-            Order::Update => Action::Update {
-                definition: self.definition.clone(),
-            },
-        }
-    }
-
-    /// Says what follows an end that nobody asked for.
-    fn mourn(&self, name: &Name, end: &End, todo: &mut Vec<Action>) {
-        match &self.state {
-            State::Waiting { until } => {
-                todo.push(Action::Retry {
-                    name: name.clone(),
-                    end: end.clone(),
-                    at: *until,
-                });
-            }
-            State::Down { end } => todo.push(Action::Abandon {
-                name: name.clone(),
-                end: end.clone(),
-            }),
-            State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Gone => {}
         }
     }
 }

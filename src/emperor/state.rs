@@ -1,24 +1,24 @@
-//! The states of one vassal and the one table of its transitions.
+//! The states of one vassal. What leads from one to the next is in [`table`](super::table).
 //!
 //! ```text
-//!              start                   exec'd                 edited, removed
+//!              start                   exec'd                 edited, removed, at fault
 //!   waiting ----------> starting -----------------> running -----------------> stopping
-//!      ^                   |  edited, removed: kill    |                        |     |
-//!      |   back-off        v                           v          then: start   |     | then: leave
-//!      +------------- (the end of a life) <------------+     starting <---------+     v
-//!                          |                                                         gone
-//!                          +--> down: its policy says so; until the file changes or "try now"
+//!    ^   |  ^              |  edited, removed: kill    |                        |  |  |
+//!    |   |  | back-off     v                           v          then: start   |  |  | then: leave
+//!    |   |  +---------- (the end of a life) <----------+     starting <---------+  |  v
+//!    |   | on demand       |                                                       | gone
+//!    |   v                 +--> down: until the file changes or "try now"          |
+//!    |  idle <------------------------------------------- then: rest --------------+
+//!    |   | first client
+//!    +---+--> starting
 //! ```
 //!
 //! A state owns exactly what exists in it: a process exists in `Starting`, `Running` and `Stopping`, which
 //! therefore carry its [`Life`], and in no other. An event about an earlier life never reaches the table.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::config::Change;
-use crate::config::definition::{Definition, RestartPolicy};
-
-use super::pacing::Pacing;
+use super::run::Run;
 
 /// One process of one vassal; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,38 +27,41 @@ pub struct Life(pub u64);
 /// Where a vassal is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// No process; one is started at `until`.
+    /// No process; the next is started at `until` (or waited for, if it is started on demand).
     Waiting {
         /// The end of the back-off.
         until: Instant,
     },
+    /// No process; the first client has one started.
+    Idle,
     /// A process exists and has not reached the command's first instruction.
     Starting {
         /// The process.
         life: Life,
+        /// When it has taken too long.
+        until: Instant,
     },
     /// The command runs.
-    Running {
-        /// The process.
-        life: Life,
-        /// Its process id, as the emperor's pid namespace numbers it.
-        pid: u32,
-        /// When its first instruction ran.
-        since: Instant,
-    },
+    Running(Run),
     /// The process was told to end.
     Stopping {
         /// The process.
         life: Life,
-        /// When its whole tree is killed; absent = it has been.
-        kill_at: Option<Instant>,
+        /// When the command's first instruction ran; absent = it never did.
+        born: Option<Instant>,
+        /// When its whole tree is killed, again if need be.
+        kill_at: Instant,
+        /// However often it asks for more time: not later than this.
+        latest: Instant,
         /// What follows.
         then: Then,
     },
     /// No process, and none will be started before the file changes or the operator says "try now".
     Down {
-        /// Why.
+        /// Its last end.
         end: End,
+        /// Why it is not started again.
+        why: Rest,
     },
     /// No process, no definition: the vassal can be forgotten.
     Gone,
@@ -68,17 +71,32 @@ impl State {
     /// The process that exists in this state.
     pub fn life(&self) -> Option<Life> {
         match self {
-            Self::Starting { life } | Self::Running { life, .. } | Self::Stopping { life, .. } => Some(*life),
-            Self::Waiting { .. } | Self::Down { .. } | Self::Gone => None,
+            Self::Starting { life, .. } | Self::Stopping { life, .. } => Some(*life),
+            Self::Running(run) => Some(run.life),
+            Self::Waiting { .. } | Self::Idle | Self::Down { .. } | Self::Gone => None,
+        }
+    }
+
+    /// The command that runs; absent in every other state.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Running(run) => Some(run),
+            Self::Waiting { .. }
+            | Self::Idle
+            | Self::Starting { .. }
+            | Self::Stopping { .. }
+            | Self::Down { .. }
+            | Self::Gone => None,
         }
     }
 
     /// When the table wants to see [`Input::Deadline`].
     pub fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Waiting { until } => Some(*until),
-            Self::Stopping { kill_at, .. } => *kill_at,
-            Self::Starting { .. } | Self::Running { .. } | Self::Down { .. } | Self::Gone => None,
+            Self::Waiting { until } | Self::Starting { until, .. } => Some(*until),
+            Self::Stopping { kill_at, .. } => Some(*kill_at),
+            Self::Running(run) => run.deadline(),
+            Self::Idle | Self::Down { .. } | Self::Gone => None,
         }
     }
 
@@ -86,10 +104,11 @@ impl State {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Waiting { .. } => "waiting",
+            Self::Idle => "idle",
             Self::Starting { .. } => "starting",
-            Self::Running { .. } => "running",
+            Self::Running(_) => "running",
             Self::Stopping { .. } => "stopping",
-            Self::Down { end } if end.is_failure() => "failed",
+            Self::Down { end, .. } if end.is_failure() => "failed",
             Self::Down { .. } => "ended",
             Self::Gone => "gone",
         }
@@ -99,10 +118,77 @@ impl State {
 /// What follows a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Then {
-    /// A new process, under the newest definition.
+    /// A new process (or waiting for a client) under the newest definition.
     Start,
-    /// Nothing.
+    /// What its restart policy says: the emperor ended it for this.
+    Again(Fault),
+    /// Nothing until a client comes; without `on_demand`, until the file changes.
+    Rest,
+    /// Nothing, for good.
     Leave,
+}
+
+/// Why a vassal is not started again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Its restart policy.
+    Policy,
+    /// It exited with [`EXILE`].
+    Exile,
+    /// It died too often in too short a time.
+    GaveUp {
+        /// How often.
+        deaths: u32,
+        /// In which time.
+        within: Duration,
+    },
+    /// It asked to be stopped.
+    Asked,
+}
+
+/// The exit code by which a vassal says that it is not to be started again as it is: uWSGI's
+/// `UWSGI_EXILE_CODE`.
+pub const EXILE: i32 = 26;
+
+impl std::fmt::Display for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Policy => f.write_str("its restart policy"),
+            Self::Exile => write!(f, "it exited with {EXILE}, which asks for that"),
+            Self::GaveUp { deaths, within } => write!(f, "{deaths} deaths within {within:?}"),
+            Self::Asked => f.write_str("it asked to be stopped"),
+        }
+    }
+}
+
+/// What the emperor ends a vassal for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The command's first instruction was not reached in this time.
+    NotBorn(Duration),
+    /// It was not ready in this time.
+    NotReady(Duration),
+    /// It gave no sign of life for this time.
+    Watchdog(Duration),
+    /// It said `WATCHDOG=trigger`.
+    Trigger,
+    /// It said that it ends, and did not in this time.
+    Lingering(Duration),
+    /// Its tun was taken away from inside.
+    DeviceLost,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotBorn(limit) => write!(f, "its command was not executed within {limit:?}"),
+            Self::NotReady(limit) => write!(f, "it was not ready within {limit:?}"),
+            Self::Watchdog(limit) => write!(f, "it missed its watchdog of {limit:?}"),
+            Self::Trigger => f.write_str("it said WATCHDOG=trigger"),
+            Self::Lingering(limit) => write!(f, "it said that it stops and did not within {limit:?}"),
+            Self::DeviceLost => f.write_str("its tun was taken away from inside"),
+        }
+    }
 }
 
 /// How a life ended.
@@ -114,6 +200,10 @@ pub enum End {
     Exited(i32),
     /// Ended by this signal.
     Killed(i32),
+    /// The emperor ended it.
+    Felled(Fault),
+    /// It ended where nobody could see how.
+    Unknown,
 }
 
 impl End {
@@ -129,186 +219,8 @@ impl std::fmt::Display for End {
             Self::Stillborn(why) => f.write_str(why),
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
+            Self::Felled(fault) => write!(f, "ended by the emperor: {fault}"),
+            Self::Unknown => f.write_str("ended, its exit status is unknown"),
         }
-    }
-}
-
-/// What happens to one vassal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Its definition was read anew; it differs from the one before like this.
-    Defined(Change),
-    /// Its definition is gone, or the emperor ends.
-    Removed,
-    /// The command's first instruction runs.
-    Born {
-        /// Its process id.
-        pid: u32,
-    },
-    /// The process is no more.
-    Ended(End),
-    /// The moment that [`State::deadline`] named has come.
-    Deadline,
-    /// The operator wants it started at once.
-    TryNow,
-}
-
-/// What the table asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Start a process: this life.
-    Spawn(Life),
-    /// Ask it to end, with the definition's signal.
-    Ask(Life),
-    /// Kill its whole tree.
-    Kill(Life),
-    /// Apply the live keys of the newest definition.
-    Update,
-}
-
-/// All that a transition may look at or count, beside the state itself.
-pub struct Circumstances<'a> {
-    /// The newest definition.
-    pub definition: &'a Definition,
-    /// The vassal's back-off.
-    pub pacing: &'a mut Pacing,
-    /// The number of the next life; taken by a start.
-    pub next_life: &'a mut u64,
-    /// Now.
-    pub now: Instant,
-    /// A random number, for jitter.
-    pub chance: u64,
-}
-
-impl Circumstances<'_> {
-    fn start(&mut self, orders: &mut Vec<Order>) -> State {
-        let life = Life(*self.next_life);
-        *self.next_life += 1;
-        orders.push(Order::Spawn(life));
-        State::Starting { life }
-    }
-
-    fn start_afresh(&mut self, orders: &mut Vec<Order>) -> State {
-        *self.pacing = Pacing::default();
-        self.start(orders)
-    }
-
-    fn stop(&self, life: Life, then: Then, orders: &mut Vec<Order>) -> State {
-        orders.push(Order::Ask(life));
-        State::Stopping {
-            life,
-            kill_at: Some(self.now + self.definition.stop.timeout),
-            then,
-        }
-    }
-
-    /// A life ended that nobody asked to end.
-    fn after(&mut self, end: End, born: Option<Instant>) -> State {
-        let restart = &self.definition.restart;
-        let again = match restart.policy {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => end.is_failure(),
-            RestartPolicy::Never => false,
-        };
-        if !again {
-            return State::Down { end };
-        }
-        let ran = born.map(|born| self.now.saturating_duration_since(born));
-        let delay = self.pacing.after_a_death(restart, ran, self.chance);
-        State::Waiting {
-            until: self.now + delay,
-        }
-    }
-}
-
-fn kill(life: Life, then: Then, orders: &mut Vec<Order>) -> State {
-    orders.push(Order::Kill(life));
-    State::Stopping {
-        life,
-        kill_at: None,
-        then,
-    }
-}
-
-/// The table: what becomes of `state` when `input` happens.
-#[allow(clippy::too_many_lines, reason = "one table on one screen is the point")]
-pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut Vec<Order>) -> State {
-    use Input::{Born, Deadline, Defined, Ended, Removed, TryNow};
-    use State::{Down, Gone, Running, Starting, Stopping, Waiting};
-    match (state, input) {
-        // Waiting: an edit that matters is a reason to try at once.
-        (Waiting { .. }, Defined(Change::Restart) | TryNow) => at.start_afresh(orders),
-        (Waiting { until }, Deadline) if at.now >= until => at.start(orders),
-        (Waiting { .. }, Removed) => Gone,
-        (
-            state @ Waiting { .. },
-            Defined(Change::Nothing | Change::Live) | Born { .. } | Ended(_) | Deadline,
-        ) => state,
-
-        // Starting: the command has not run yet, so there is nobody to ask politely.
-        (Starting { life }, Defined(Change::Restart)) => kill(life, Then::Start, orders),
-        (Starting { life }, Removed) => kill(life, Then::Leave, orders),
-        (Starting { life }, Born { pid }) => Running {
-            life,
-            pid,
-            since: at.now,
-        },
-        (Starting { .. }, Ended(end)) => at.after(end, None),
-        (state @ Starting { .. }, Defined(Change::Live)) => {
-            orders.push(Order::Update);
-            state
-        }
-        (state @ Starting { .. }, Defined(Change::Nothing) | Deadline | TryNow) => state,
-
-        // Running.
-        (Running { life, .. }, Defined(Change::Restart)) => at.stop(life, Then::Start, orders),
-        (Running { life, .. }, Removed) => at.stop(life, Then::Leave, orders),
-        (Running { since, .. }, Ended(end)) => at.after(end, Some(since)),
-        (state @ Running { .. }, Defined(Change::Live)) => {
-            orders.push(Order::Update);
-            state
-        }
-        (state @ Running { .. }, Defined(Change::Nothing) | Born { .. } | Deadline | TryNow) => state,
-
-        // Stopping: a file that comes back is started once the old process is gone, never beside it.
-        (Stopping { life, kill_at, .. }, Defined(_)) => Stopping {
-            life,
-            kill_at,
-            then: Then::Start,
-        },
-        (Stopping { life, kill_at, .. }, Removed) => Stopping {
-            life,
-            kill_at,
-            then: Then::Leave,
-        },
-        (
-            Stopping {
-                then: Then::Start, ..
-            },
-            Ended(_),
-        ) => at.start_afresh(orders),
-        (
-            Stopping {
-                then: Then::Leave, ..
-            },
-            Ended(_),
-        ) => Gone,
-        (
-            Stopping {
-                life,
-                kill_at: Some(kill_at),
-                then,
-            },
-            Deadline,
-        ) if at.now >= kill_at => kill(life, then, orders),
-        (state @ Stopping { .. }, Born { .. } | Deadline | TryNow) => state,
-
-        // Down.
-        (Down { .. }, Defined(Change::Live | Change::Restart) | TryNow) => at.start_afresh(orders),
-        (Down { .. }, Removed) => Gone,
-        (state @ Down { .. }, Defined(Change::Nothing) | Born { .. } | Ended(_) | Deadline) => state,
-
-        // Gone is the end.
-        (Gone, Defined(_) | Removed | Born { .. } | Ended(_) | Deadline | TryNow) => Gone,
     }
 }

@@ -9,13 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use nix::libc;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
-use crate::emperor::state::Life;
-use crate::emperor::{Emperor, Event};
+use crate::emperor::state::{Fault, Life};
+use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
 use super::error::HostError;
@@ -165,6 +164,10 @@ impl Daemon {
                 self.tell(Event::StopAll);
             }
             Wanted::Look => self.look(),
+            Wanted::Reload => {
+                self.look();
+                self.tell(Event::Reload);
+            }
             Wanted::TryNow => self.tell(Event::TryNow),
             Wanted::Status => self.log_status(),
         }
@@ -178,11 +181,13 @@ impl Daemon {
     }
 
     fn device_lost(&mut self, lost: DeviceLost) {
-        let alive = self.lives.values().find(|alive| alive.port == Some(lost.port));
-        let Some(alive) = alive else { return };
+        let life = self.lives.iter().find(|(_, alive)| alive.port == Some(lost.port));
+        let Some((&life, alive)) = life else { return };
         let errno = lost.errno.desc();
-        tracing::error!(name = %alive.name, errno, "the tun was taken away from inside; killing the vassal");
-        alive.handle.signal(libc::SIGKILL);
+        tracing::debug!(name = %alive.name, errno, "its tun ends");
+        let name = alive.name.clone();
+        let word = Word::Fault(Fault::DeviceLost);
+        self.tell(Event::Says { name, life, word });
     }
 
     fn remember(&mut self) {

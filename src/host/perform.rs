@@ -2,9 +2,11 @@
 
 use nix::libc;
 
+use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
-use crate::emperor::state::{End, Life, State};
-use crate::emperor::{Action, Event};
+use crate::emperor::state::{End, Life};
+use crate::emperor::table::Notice;
+use crate::emperor::{Action, Event, Run};
 use crate::router::Attachment;
 
 use super::ask;
@@ -27,7 +29,11 @@ impl Daemon {
                 definition,
                 addresses,
             } => self.spawn(life, definition, addresses),
-            Action::Ask { name, life, signal } => self.ask(&name, life, signal),
+            Action::Probe { .. } => {}
+            Action::Reload { name, life, by } => self.reload(&name, life, by),
+            Action::Ask { name, life, by } => self.ask(&name, life, by),
+            Action::Await(name) => tracing::info!(%name, "waiting for a client"),
+            Action::Say { name, notice } => say(&name, notice),
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {
@@ -41,10 +47,10 @@ impl Daemon {
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end } if end.is_failure() => {
-                tracing::error!(%name, %end, "vassal failed; it stays down until its file changes");
+            Action::Abandon { name, end, why } if end.is_failure() => {
+                tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
             }
-            Action::Abandon { name, end } => tracing::info!(%name, %end, "vassal ended"),
+            Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
             Action::Retry { name, end, at } => {
                 let delay = at.saturating_duration_since(std::time::Instant::now());
                 let after = format!("{:.1}s", delay.as_secs_f64());
@@ -52,7 +58,7 @@ impl Daemon {
                     End::Stillborn(_) => {
                         tracing::error!(%name, %end, after, "vassal failed; it is tried again")
                     }
-                    End::Exited(_) | End::Killed(_) => {
+                    End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown => {
                         tracing::warn!(%name, %end, after, "vassal ended; it is started again");
                     }
                 }
@@ -93,9 +99,24 @@ impl Daemon {
         tokio::spawn(birth.live());
     }
 
-    fn ask(&self, name: &Name, life: Life, signal: i32) {
+    fn reload(&self, name: &Name, life: Life, by: Reload) {
         let Some(alive) = self.lives.get(&life) else {
             return;
+        };
+        tracing::info!(%name, "asking the vassal to reload");
+        match by {
+            Reload::Signal(signal) => alive.handle.signal(signal),
+            Reload::Emperor | Reload::Restart => {}
+        }
+    }
+
+    fn ask(&self, name: &Name, life: Life, by: Farewell) {
+        let Some(alive) = self.lives.get(&life) else {
+            return;
+        };
+        let signal = match by {
+            Farewell::Signal(signal) => signal,
+            Farewell::Emperor => libc::SIGTERM,
         };
         let first_of_its_namespace = self
             .emperor
@@ -200,7 +221,7 @@ impl Daemon {
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return;
         };
-        let State::Running { life, pid, .. } = vassal.state else {
+        let Some(&Run { life, pid, .. }) = vassal.state.run() else {
             return;
         };
         let addresses: Vec<_> = vassal.addresses.iter().map(ToString::to_string).collect();
@@ -216,5 +237,17 @@ impl Daemon {
         if let Err(error) = self.state.record(&record) {
             tracing::error!("{error}");
         }
+    }
+}
+
+/// Tells the operator what became of a running vassal.
+fn say(name: &Name, notice: Notice) {
+    match notice {
+        Notice::Ready => tracing::info!(%name, "vassal ready"),
+        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
+        Notice::ReloadLate(limit) => {
+            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
+        }
+        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
     }
 }

@@ -12,8 +12,10 @@ use super::error::{Doing, HostError};
 pub enum Wanted {
     /// TERM, INT, QUIT: stop all vassals and end. Again: at once.
     Stop,
-    /// HUP, WINCH: look at the directories now.
+    /// WINCH: look at the directories now.
     Look,
+    /// HUP: the same, and have every vassal reload.
+    Reload,
     /// URG: forget every back-off and try now.
     TryNow,
     /// USR1: the status into the log.
@@ -34,7 +36,7 @@ impl Signals {
             on(SignalKind::terminate(), Wanted::Stop)?,
             on(SignalKind::interrupt(), Wanted::Stop)?,
             on(SignalKind::quit(), Wanted::Stop)?,
-            on(SignalKind::hangup(), Wanted::Look)?,
+            on(SignalKind::hangup(), Wanted::Reload)?,
             on(SignalKind::window_change(), Wanted::Look)?,
             on(SignalKind::from_raw(libc::SIGURG), Wanted::TryNow)?,
             on(SignalKind::user_defined1(), Wanted::Status)?,

@@ -3,21 +3,16 @@
 use std::fmt::Write;
 
 use super::daemon::Daemon;
-use crate::emperor::state::State;
+use crate::emperor::Run;
 use crate::router::Traffic;
 
 impl Daemon {
     /// Logs one line for each vassal, one for the uplink, and every open problem.
     pub(super) fn log_status(&self) {
         for (name, vassal) in self.emperor.vassals() {
-            let pid = match vassal.state {
-                State::Running { pid, .. } => pid,
-                State::Waiting { .. }
-                | State::Starting { .. }
-                | State::Stopping { .. }
-                | State::Down { .. }
-                | State::Gone => 0,
-            };
+            let run = vassal.state.run();
+            let pid = run.map_or(0, |run| run.pid);
+            let ready = run.is_some_and(Run::is_ready);
             let (state, restarts) = (vassal.state.word(), vassal.restarts);
             let traffic = counters(&self.traffic_of(name));
             let last_end = vassal
@@ -26,7 +21,7 @@ impl Daemon {
                 .map(ToString::to_string)
                 .unwrap_or_default();
             tracing::info!(
-                "status name={name} state={state} pid={pid} restarts={restarts} {traffic} last_end={last_end:?}"
+                "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic} last_end={last_end:?}"
             );
         }
         if let Some(traffic) = self.fabric.traffic(self.uplink.port()) {

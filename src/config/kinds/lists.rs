@@ -118,9 +118,13 @@ fn with_words<W: Choice, T>(
 ) -> Option<T> {
     let before = report.len();
     let value = read(report);
-    let is_list = matches!(node.value, Value::List(_));
-    if value.is_none() && report.len() > before && !is_list {
-        report.wish_also(&format!(", or {}", W::names().join(", ")));
+    let is_scalar = !matches!(node.value, Value::List(_) | Value::Map(_));
+    if value.is_none() && report.len() > before && is_scalar {
+        let text = match &node.value {
+            Value::Text(text) => Some(text.as_str()),
+            Value::Null | Value::Flag(..) | Value::Number(_) | Value::List(_) | Value::Map(_) => None,
+        };
+        report.words_also(text, &W::names());
     }
     value
 }
@@ -162,5 +166,12 @@ impl<W: Choice, T: Read> Read for WordOrOne<W, T> {
 
     fn schema() -> Json {
         json!({"anyOf": [{"enum": W::names()}, T::schema()]})
+    }
+
+    fn forget_places(&mut self) {
+        match self {
+            Self::Word(_) => {}
+            Self::This(value) => value.forget_places(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod command;
 mod lists;
 mod network;
+mod reload;
 mod scalars;
 mod words;
 
@@ -10,4 +11,4 @@ pub(super) use command::{Argv, Env};
 pub(super) use lists::{List, OneOrMore, WordOr, WordOrOne};
 pub(super) use network::{Address, Device, Subnet};
 pub(super) use scalars::{Between, Signal, Size, Text};
-pub(super) use words::{Any, Auto, ChainDefault, NamespaceWord, Nothing};
+pub(super) use words::{Any, Auto, ChainDefault, EmperorWord, NamespaceWord, Nothing, ReadyWord};

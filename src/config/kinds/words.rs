@@ -33,6 +33,16 @@ lone_word!(/// Not at all.
     Nothing = "none");
 lone_word!(/// All of them.
     Any = "any");
+lone_word!(/// By uWSGI's emperor protocol.
+    EmperorWord = "emperor");
+
+/// How a command is known to be ready, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum ReadyWord {
+    Exec,
+    Notify,
+    Emperor,
+}
 
 /// One of the namespaces that a vassal may have beside its network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +78,14 @@ impl Choice for RestartPolicy {
         ("always", Self::Always),
         ("on-failure", Self::OnFailure),
         ("never", Self::Never),
+    ];
+}
+
+impl Choice for ReadyWord {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("exec", Self::Exec),
+        ("notify", Self::Notify),
+        ("emperor", Self::Emperor),
     ];
 }
 

@@ -1,0 +1,171 @@
+//! What the emperor and the host tell each other.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use crate::config::definition::{Farewell, Reload};
+use crate::config::{Definition, Name};
+
+use super::pacing::Pacing;
+use super::run::{Run, Word};
+use super::state::{End, Life, Rest};
+use super::table::Notice;
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A good definition was read.
+    Defined(Box<Definition>),
+    /// This file is gone.
+    Removed(PathBuf),
+    /// The command of this life runs.
+    Born {
+        /// Whose.
+        name: Name,
+        /// Which process.
+        life: Life,
+        /// Its process id.
+        pid: u32,
+    },
+    /// A vassal that an earlier emperor started was found alive.
+    Adopted(Box<Adoption>),
+    /// The command of this life says something about itself, or the host about it.
+    Says {
+        /// Whose.
+        name: Name,
+        /// Which process.
+        life: Life,
+        /// What.
+        word: Word,
+    },
+    /// A client waits for this vassal.
+    Demand(Name),
+    /// This life is over.
+    Ended {
+        /// Whose.
+        name: Name,
+        /// Which process.
+        life: Life,
+        /// How.
+        end: End,
+    },
+    /// A deadline may have come.
+    Deadline,
+    /// All are to read their configuration anew, as each definition says.
+    Reload,
+    /// Forget the back-off of all.
+    TryNow,
+    /// Stop all, for good; definitions are ignored from here on.
+    StopAll,
+    /// Whoever is still stopping is killed at once.
+    Hurry,
+}
+
+/// A vassal that an earlier emperor started.
+#[derive(Debug, Clone)]
+pub struct Adoption {
+    /// What it was started from, with whatever was live since.
+    pub definition: Definition,
+    /// Bound to it.
+    pub addresses: Vec<IpNet>,
+    /// The process; [`Run::adopted`] makes it.
+    pub run: Run,
+    /// How often a process was started after the first.
+    pub restarts: u64,
+    /// Its back-off; [`Pacing::resumed`] makes it.
+    pub pacing: Pacing,
+    /// How the life before this one ended.
+    pub last_end: Option<End>,
+}
+
+/// What the host is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Give birth.
+    Spawn {
+        /// Which process.
+        life: Life,
+        /// To whom.
+        definition: Arc<Definition>,
+        /// Bound to it.
+        addresses: Vec<IpNet>,
+    },
+    /// Try whether this port can be connected to, until it can; then say [`Word::Ready`].
+    Probe {
+        /// Whose.
+        name: Name,
+        /// Which process.
+        life: Life,
+        /// The TCP port, on each of the vassal's addresses.
+        port: u16,
+    },
+    /// Ask the command to read its configuration anew.
+    Reload {
+        /// Whom.
+        name: Name,
+        /// Which process.
+        life: Life,
+        /// How; never [`Reload::Restart`].
+        by: Reload,
+    },
+    /// Ask the command to end.
+    Ask {
+        /// Whom.
+        name: Name,
+        /// Which process.
+        life: Life,
+        /// How.
+        by: Farewell,
+    },
+    /// Kill the whole tree.
+    Kill {
+        /// Whose.
+        name: Name,
+        /// Which process.
+        life: Life,
+    },
+    /// Apply the keys that are live: firewall, log.
+    Update {
+        /// The newest definition.
+        definition: Arc<Definition>,
+    },
+    /// There is no process; a client is waited for.
+    Await(Name),
+    /// Tell the operator.
+    Say {
+        /// About whom.
+        name: Name,
+        /// What.
+        notice: Notice,
+    },
+    /// The vassal is gone and all of it can be forgotten.
+    Forget(Name),
+    /// A good definition cannot be used; the sentence names both files or the full subnet.
+    Refuse {
+        /// Whose.
+        definition: Arc<Definition>,
+        /// Why.
+        why: String,
+    },
+    /// The vassal will not be started again before its file changes.
+    Abandon {
+        /// Whose.
+        name: Name,
+        /// Its last end.
+        end: End,
+        /// Why.
+        why: Rest,
+    },
+    /// The vassal is started again at this moment.
+    Retry {
+        /// Whose.
+        name: Name,
+        /// Its last end.
+        end: End,
+        /// When.
+        at: Instant,
+    },
+}
