@@ -164,7 +164,8 @@ running() {
   pid=$(vassal_pid "$1") || { echo "$pid"; return 1; }
   [ "$pid" != "${2:-}" ] || { echo "$1 is still pid $pid"; return 1; }
 }
-gone() { [ ! -e "$RUN/state/$1.json" ] || { echo "$1 still has a state"; return 1; }; }
+# gone NAME: no command of it runs. A vassal that waits to be started again has a state, but no pid.
+gone() { ! jq -e .pid "$RUN/state/$1.json" >/dev/null 2>&1 || { echo "$1 still runs"; return 1; }; }
 wait_running() { wait_for 10 running "$@"; }
 wait_gone() { wait_for 10 gone "$@"; }
 

@@ -181,7 +181,7 @@ pub struct Restart {
 }
 
 /// How many deaths are too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GiveUp {
     /// This many…
     pub deaths: u32,
@@ -210,7 +210,7 @@ pub struct Stop {
 }
 
 /// What a command is told when it is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Farewell {
     /// This signal, by number.
     Signal(i32),
@@ -219,7 +219,7 @@ pub enum Farewell {
 }
 
 /// How a command is asked to read its configuration anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reload {
     /// It is stopped and started.
     Restart,
@@ -230,7 +230,7 @@ pub enum Reload {
 }
 
 /// How a command is known to be ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ready {
     /// As soon as it runs.
     Exec,
@@ -243,7 +243,7 @@ pub enum Ready {
 }
 
 /// When a vassal is started by its first client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnDemand {
     /// Without a client for this long, it is stopped again; absent = never.
     pub idle: Option<Duration>,

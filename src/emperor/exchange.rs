@@ -30,7 +30,7 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
-    /// A vassal that an earlier emperor started was found alive.
+    /// A vassal of an earlier emperor was found.
     Adopted(Box<Adoption>),
     /// The command of this life says something about itself, or the host about it.
     Says {
@@ -64,21 +64,44 @@ pub enum Event {
     Hurry,
 }
 
-/// A vassal that an earlier emperor started.
+/// A vassal of an earlier emperor.
 #[derive(Debug, Clone)]
 pub struct Adoption {
     /// What it was started from, with whatever was live since.
     pub definition: Definition,
     /// Bound to it.
     pub addresses: Vec<IpNet>,
-    /// The process; [`Run::adopted`] makes it.
-    pub run: Run,
+    /// Where it was left.
+    pub left: Left,
     /// How often a process was started after the first.
     pub restarts: u64,
     /// Its back-off; [`Pacing::resumed`] makes it.
     pub pacing: Pacing,
     /// How the life before this one ended.
     pub last_end: Option<End>,
+}
+
+/// Where an earlier emperor left a vassal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// Its command runs; [`Run::adopted`] makes this.
+    Running(Run),
+    /// Its process was being made, and is no more.
+    Unborn,
+    /// No process; the next is started then.
+    Waiting {
+        /// The end of the back-off.
+        until: Instant,
+    },
+    /// No process; a client is waited for.
+    Idle,
+    /// No process, and none will be started.
+    Down {
+        /// Its last end.
+        end: End,
+        /// Why.
+        why: Rest,
+    },
 }
 
 /// What the host is to do.

@@ -31,7 +31,7 @@ use moves::Circumstances;
 use state::{Life, State};
 use table::Input;
 
-pub use exchange::{Action, Adoption, Event};
+pub use exchange::{Action, Adoption, Event, Left};
 pub use run::{Run, Word};
 pub use vassal::Vassal;
 
@@ -175,20 +175,38 @@ impl Emperor {
 
     /// A vassal of an earlier emperor goes on under this one, with the addresses it has.
     fn adopt(&mut self, adoption: Adoption, at: Moment, todo: &mut Vec<Action>) {
-        let (name, run) = (adoption.definition.name.clone(), adoption.run);
-        self.next_life = self.next_life.max(run.life.0 + 1);
+        let name = adoption.definition.name.clone();
+        let run = match adoption.left {
+            Left::Running(run) => Some(run),
+            Left::Unborn | Left::Waiting { .. } | Left::Idle | Left::Down { .. } => None,
+        };
+        if let Some(run) = run {
+            self.next_life = self.next_life.max(run.life.0 + 1);
+        }
         let mut settled = adoption.definition.clone();
         settled.network.address = Addresses::Fixed(adoption.addresses.clone());
         let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&settled).is_err();
         if refused {
             // Never two processes for one vassal, nor two vassals for one address.
-            todo.push(Action::Kill { name, life: run.life });
+            todo.extend(run.map(|run| Action::Kill { name, life: run.life }));
             return;
         }
         let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, at.now);
         vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
+        match adoption.left {
+            Left::Running(_) => {}
+            Left::Unborn => vassal.uncount(),
+            Left::Waiting { until } => vassal.state = State::Waiting { until },
+            Left::Idle => {
+                vassal.state = State::Idle;
+                todo.push(Action::Await(name.clone()));
+            }
+            Left::Down { end, why } => vassal.state = State::Down { end, why },
+        }
         self.vassals.insert(name.clone(), vassal);
-        self.input(&name, Input::Adopted(run), at, todo);
+        if let Some(run) = run {
+            self.input(&name, Input::Adopted(run), at, todo);
+        }
     }
 
     fn remove(&mut self, path: &Path, at: Moment, todo: &mut Vec<Action>) {

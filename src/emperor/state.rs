@@ -18,10 +18,12 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::run::Run;
 
 /// One process of one vassal; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Life(pub u64);
 
 /// Where a vassal is.
@@ -129,7 +131,8 @@ pub enum Then {
 }
 
 /// Why a vassal is not started again by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rest {
     /// Its restart policy.
     Policy,
@@ -162,7 +165,8 @@ impl std::fmt::Display for Rest {
 }
 
 /// What the emperor ends a vassal for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// The command's first instruction was not reached in this time.
     NotBorn(Duration),
@@ -176,6 +180,8 @@ pub enum Fault {
     Lingering(Duration),
     /// Its tun was taken away from inside.
     DeviceLost,
+    /// Its addresses lie in no subnet of the router any more.
+    Displaced,
 }
 
 impl std::fmt::Display for Fault {
@@ -187,12 +193,14 @@ impl std::fmt::Display for Fault {
             Self::Trigger => f.write_str("it said WATCHDOG=trigger"),
             Self::Lingering(limit) => write!(f, "it said that it stops and did not within {limit:?}"),
             Self::DeviceLost => f.write_str("its tun was taken away from inside"),
+            Self::Displaced => f.write_str("its addresses are in no subnet of the router any more"),
         }
     }
 }
 
 /// How a life ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum End {
     /// It never reached the command's first instruction; the sentence says why.
     Stillborn(String),

@@ -52,6 +52,12 @@ impl Vassal {
         self.lives = restarts + 1;
     }
 
+    /// The last process that was counted never was.
+    pub(super) fn uncount(&mut self) {
+        self.lives = self.restarts;
+        self.restarts = self.restarts.saturating_sub(1);
+    }
+
     /// How often it died in a row, for [`Pacing::resumed`].
     pub fn deaths_in_a_row(&self) -> u32 {
         self.pacing.deaths_in_a_row()

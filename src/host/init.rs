@@ -92,6 +92,20 @@ pub struct Report {
     pub errno: i32,
 }
 
+/// Whether a process is still a copy of the emperor or an init stage, or in the midst of an exec. A program that
+/// shows such arguments itself is taken at its word.
+pub fn is_before_command(pid: u32) -> bool {
+    /// `PF_FORKNOEXEC` of `linux/sched.h`: forked, and no exec since.
+    const NO_EXEC: u32 = 0x40;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let flags = stat
+        .rsplit_once(')')
+        .and_then(|(_, after)| after.split_ascii_whitespace().nth(6)?.parse::<u32>().ok());
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let is_stage = arguments.split(|byte| *byte == 0).nth(1) == Some(VERB.as_bytes());
+    flags.is_none_or(|flags| flags & NO_EXEC != 0) || arguments.is_empty() || is_stage
+}
+
 /// Runs the init stage. `arguments` are the numbers of the gate and of the report pipe.
 pub fn main(arguments: &[String]) -> ExitCode {
     let number = |index: usize| arguments.get(index).and_then(|text| text.parse::<RawFd>().ok());

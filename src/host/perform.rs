@@ -6,13 +6,13 @@ use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
 use crate::emperor::table::Notice;
-use crate::emperor::{Action, Event, Run};
-use crate::router::Attachment;
+use crate::emperor::{Action, Event};
+use crate::router::{Attachment, Traffic};
 
 use super::ask;
-use super::daemon::{Alive, Daemon};
-use super::life::{Birth, News};
-use super::state::Record;
+use super::daemon::{Alive, Daemon, chance};
+use super::life::{Birth, News, Traces};
+use super::tree::Tree;
 use super::tun::Tun;
 use super::workers::Device;
 
@@ -31,7 +31,7 @@ impl Daemon {
             } => self.spawn(life, definition, addresses),
             Action::Probe { .. } => {}
             Action::Reload { name, life, by } => self.reload(&name, life, by),
-            Action::Ask { name, life, by } => self.ask(&name, life, by),
+            Action::Ask { life, by, .. } => self.ask(life, by),
             Action::Await(name) => tracing::info!(%name, "waiting for a client"),
             Action::Say { name, notice } => say(&name, notice),
             Action::Kill { name, life } => {
@@ -68,8 +68,16 @@ impl Daemon {
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
         let name = definition.name.clone();
-        let output = match self.logs.open(&definition) {
-            Ok(output) => output,
+        let tree = match definition.namespaces.pid {
+            true => Ok(None),
+            false => {
+                let token = u32::try_from(chance() >> 32).unwrap_or_default();
+                Tree::place(&name, life, token).map(Some)
+            }
+        };
+        let output = self.logs.open(&definition, &self.state.fifo(&name, life));
+        let (output, tree) = match output.and_then(|output| Ok((output, tree?))) {
+            Ok(ready) => ready,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
                 // Through the channel, so that the emperor is never told from within its own actions.
@@ -80,9 +88,13 @@ impl Daemon {
         let alive = Alive {
             name,
             handle: Arc::default(),
-            pid: 0,
-            netns: 0,
+            under: definition.clone(),
+            addresses: addresses.clone(),
+            traces: None,
+            born: None,
+            tree: tree.clone(),
             port: None,
+            written: Traffic::default(),
         };
         let birth = Birth {
             definition,
@@ -94,6 +106,7 @@ impl Daemon {
             handle: alive.handle.clone(),
             herald: self.herald.clone(),
             turn: self.turn.clone(),
+            tree,
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
@@ -110,7 +123,7 @@ impl Daemon {
         }
     }
 
-    fn ask(&self, name: &Name, life: Life, by: Farewell) {
+    fn ask(&self, life: Life, by: Farewell) {
         let Some(alive) = self.lives.get(&life) else {
             return;
         };
@@ -118,12 +131,10 @@ impl Daemon {
             Farewell::Signal(signal) => signal,
             Farewell::Emperor => libc::SIGTERM,
         };
-        let first_of_its_namespace = self
-            .emperor
-            .vassals()
-            .get(name)
-            .is_some_and(|vassal| vassal.definition.namespaces.pid);
-        if first_of_its_namespace && ask::would_end_any_other_process(alive.pid, signal) {
+        let is_first = |traces: &Traces| {
+            alive.under.namespaces.pid && ask::would_end_any_other_process(traces.process.pid, signal)
+        };
+        if alive.traces.as_ref().is_some_and(is_first) {
             // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
             alive.handle.signal(libc::SIGKILL);
         } else {
@@ -133,15 +144,18 @@ impl Daemon {
         }
     }
 
-    fn update(&mut self, definition: &Definition) {
+    fn update(&mut self, definition: &Arc<Definition>) {
         if let Err(error) = self.logs.update(definition) {
             tracing::error!(name = %definition.name, "{error}; the log stays as it was");
         }
-        let port = self
+        let alive = self
             .lives
-            .values()
-            .find(|alive| alive.name == definition.name)
-            .and_then(|alive| alive.port);
+            .values_mut()
+            .find(|alive| alive.name == definition.name);
+        let port = alive.and_then(|alive| {
+            alive.under = definition.clone();
+            alive.port
+        });
         if let Some(port) = port {
             let network = &definition.network;
             self.fabric
@@ -154,38 +168,42 @@ impl Daemon {
     /// Takes in news of a life.
     pub(super) fn hear(&mut self, name: Name, life: Life, news: News) {
         match news {
-            News::Prepared {
-                tun,
-                pid,
-                netns,
-                answer,
-            } => {
-                let attached = self.attach(&name, life, tun, (pid, netns));
+            News::Prepared { tun, traces, answer } => {
+                let attached = self.attach(&name, life, tun, traces);
                 // A task that does not wait any more sees the end by itself.
                 let _ = answer.send(attached);
             }
             News::Born { pid } => {
-                self.tell(Event::Born {
-                    name: name.clone(),
-                    life,
-                    pid,
-                });
-                self.record(&name);
+                if let Some(alive) = self.lives.get_mut(&life) {
+                    alive.born = Some(std::time::Instant::now());
+                    let addresses: Vec<_> = alive.addresses.iter().map(ToString::to_string).collect();
+                    tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
+                }
+                self.tell(Event::Born { name, life, pid });
             }
             News::Ended(end) => self.bury(name, life, end),
         }
     }
 
-    /// Gives a newborn its port, under the newest policy.
-    fn attach(&mut self, name: &Name, life: Life, tun: Tun, (pid, netns): (u32, u64)) -> Result<(), String> {
-        let vassal = self.emperor.vassals().get(name);
-        let (Some(vassal), Some(alive)) = (vassal, self.lives.get_mut(&life)) else {
+    /// Gives a newborn its port. It is written down before its gate opens: from then on
+    /// it outlives this emperor.
+    fn attach(&mut self, name: &Name, life: Life, tun: Tun, traces: Traces) -> Result<(), String> {
+        if let Some(alive) = self.lives.get_mut(&life) {
+            alive.traces = Some(traces);
+        }
+        self.give_port(life, tun)?;
+        self.write(name).map_err(|error| error.to_string())
+    }
+
+    /// Attaches a life's tun to the router.
+    pub(super) fn give_port(&mut self, life: Life, tun: Tun) -> Result<(), String> {
+        let Some(alive) = self.lives.get_mut(&life) else {
             return Err("no longer wanted".to_owned());
         };
-        let network = &vassal.definition.network;
+        let network = &alive.under.network;
         let attachment = Attachment {
-            name: name.clone(),
-            addresses: vassal.addresses.iter().map(IpNet::addr).collect(),
+            name: alive.name.clone(),
+            addresses: alive.addresses.iter().map(IpNet::addr).collect(),
             mtu: network.mtu,
             out: network.firewall_out.clone(),
             in_: network.firewall_in.clone(),
@@ -194,7 +212,7 @@ impl Daemon {
             .fabric
             .attach(attachment)
             .map_err(|error| error.to_string())?;
-        (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
+        alive.port = Some(port);
         let device = Device {
             port,
             tun: Arc::new(tun.fd),
@@ -212,31 +230,8 @@ impl Daemon {
             }
             self.workers.detach(self.fabric.tables(), port);
         }
-        self.state.erase(&name);
         tracing::debug!(%name, %end, "vassal stopped");
         self.tell(Event::Ended { name, life, end });
-    }
-
-    fn record(&mut self, name: &Name) {
-        let Some(vassal) = self.emperor.vassals().get(name) else {
-            return;
-        };
-        let Some(&Run { life, pid, .. }) = vassal.state.run() else {
-            return;
-        };
-        let addresses: Vec<_> = vassal.addresses.iter().map(ToString::to_string).collect();
-        tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
-        let record = Record {
-            name: name.to_string(),
-            pid,
-            netns: self.lives.get(&life).map_or(0, |alive| alive.netns),
-            device: vassal.definition.network.device.clone(),
-            addresses,
-            definition: vassal.definition.path.clone(),
-        };
-        if let Err(error) = self.state.record(&record) {
-            tracing::error!("{error}");
-        }
     }
 }
 

@@ -13,11 +13,14 @@
 //! killed, or told to leave its vassals alone, is what the next one finds. So the run directory is gone after an
 //! end that stopped everything. Every file is written beside its place and renamed into it.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -35,10 +38,18 @@ use super::error::{Doing, HostError};
 use super::process::{self, Process};
 use super::uplink::UplinkRecord;
 
+/// How long the lock of an emperor that is no more may still be held.
+const RELEASE: Duration = Duration::from_secs(5);
+/// How often it is tried.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// The run and state directories of one emperor.
 pub struct StateFiles {
     run: PathBuf,
     remembered: PathBuf,
+    /// The hash of each record as it was written last: what has not changed is not written again.
+    written: BTreeMap<Name, u64>,
+    leaving: bool,
     lock: Option<Flock<File>>,
 }
 
@@ -47,6 +58,10 @@ pub struct StateFiles {
 pub struct Record {
     /// Its name.
     pub name: Name,
+    /// Its state in a word.
+    pub state: String,
+    /// Whether its command runs and is ready.
+    pub ready: bool,
     /// Process id of the command; absent unless it runs.
     pub pid: Option<u32>,
     /// Inode of its network namespace: `stat -L /proc/PID/ns/net`; absent without a process.
@@ -67,13 +82,13 @@ pub struct Record {
     pub last_end: Option<End>,
     /// What it moved and lost in all its lives.
     pub traffic: Traffic,
-    /// Where it is.
-    pub state: Kept,
+    /// Where it is, as far as another emperor can go on from there.
+    pub kept: Kept,
     /// The definition that its process was started with, or will be.
     pub under: Box<Definition>,
 }
 
-/// Where a vassal is, as far as another emperor can go on from there.
+/// Where a vassal is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kept {
@@ -117,8 +132,6 @@ pub struct Body {
     pub tree: Option<PathBuf>,
     /// When the command's first instruction ran; absent until then.
     pub born: Option<Moment>,
-    /// Whether it has said that it is ready.
-    pub ready: bool,
 }
 
 /// A record that cannot be read, and what of it can: what must end before there is another process of that name.
@@ -148,6 +161,8 @@ impl StateFiles {
         Ok(Self {
             run: run.to_owned(),
             remembered: state.join("addresses.json"),
+            written: BTreeMap::new(),
+            leaving: false,
             lock: Some(lock),
         })
     }
@@ -179,13 +194,28 @@ impl StateFiles {
     }
 
     /// Writes down a vassal.
-    pub fn record(&self, record: &Record) -> Result<(), HostError> {
-        write_json(&self.path_of(&record.name), record)
+    pub fn record(&mut self, record: &Record) -> Result<(), HostError> {
+        let path = self.path_of(&record.name);
+        let text = to_json(&path, record)?;
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.written.get(&record.name) != Some(&hash) {
+            write(&path, &text)?;
+            self.written.insert(record.name.clone(), hash);
+        }
+        Ok(())
     }
 
     /// It is gone.
-    pub fn erase(&self, name: &Name) {
+    pub fn erase(&mut self, name: &Name) {
+        self.written.remove(name);
         self.discard(&self.path_of(name));
+    }
+
+    /// All of it stays, for another emperor.
+    pub fn leave(&mut self) {
+        self.leaving = true;
     }
 
     /// Takes away a file of the run directory.
@@ -205,6 +235,12 @@ impl StateFiles {
             }
         }
         Ok(records)
+    }
+
+    /// The readable ones of them, for whoever does not hold the lock.
+    pub fn peek(run: &Path) -> Vec<Record> {
+        let paths = files(&run.join("state")).unwrap_or_default();
+        paths.iter().filter_map(|path| read_json(path)).collect()
     }
 
     /// The FIFO of a life.
@@ -240,7 +276,7 @@ impl StateFiles {
 impl Drop for StateFiles {
     fn drop(&mut self) {
         // Vassals that are still written down are there for the next emperor, and so is all that belongs to them.
-        if std::fs::remove_dir(self.run.join("state")).is_ok() {
+        if !self.leaving && std::fs::remove_dir(self.run.join("state")).is_ok() {
             let _ = std::fs::remove_dir_all(self.run.join("logs"));
             for file in ["uplink.json", "emperor.json", "lock"] {
                 self.discard(&self.run.join(file));
@@ -255,16 +291,25 @@ impl Drop for StateFiles {
 /// Locks `path` and writes our pid into it.
 fn take_lock(path: &Path) -> Result<Flock<File>, HostError> {
     let failed = |e: &std::io::Error| HostError::from_io(Doing::Lock, path.display().to_string(), e);
+    let end = Instant::now() + RELEASE;
     loop {
         // Not truncated before it is ours: another emperor's pid may be in it.
         let file = OpenOptions::new()
+            .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(path)
             .map_err(|e| failed(&e))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            // A child that was just cloned holds whatever its emperor did, until it execs.
+            Err((file, Errno::EAGAIN)) if Instant::now() < end && is_of_the_dead(&file) => {
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            Err((_, errno)) => return Err(HostError::new(Doing::Lock, path.display().to_string(), errno)),
+        };
         let ours = lock.metadata().map_err(|e| failed(&e))?;
         // An emperor that ended in between has taken the file away, and the next one makes another.
         if std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino())) {
@@ -274,6 +319,14 @@ fn take_lock(path: &Path) -> Result<Flock<File>, HostError> {
             return Ok(lock);
         }
     }
+}
+
+/// Whether the process that wrote its pid into the lock is no more.
+fn is_of_the_dead(lock: &File) -> bool {
+    let mut text = String::new();
+    let read = { lock }.read_to_string(&mut text);
+    let pid = read.ok().and_then(|_| text.trim().parse().ok());
+    pid.is_some_and(|pid| Process::of(pid).is_none())
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
@@ -307,10 +360,10 @@ fn remains(path: &Path, text: &[u8]) -> Remains {
     let same_boot = value.get("boot").and_then(serde_json::Value::as_str) == Some(&process::boot());
     let of = |pointer: &str| value.pointer(pointer).cloned().filter(|_| same_boot);
     let read = |pointer| of(pointer).and_then(|value| serde_json::from_value(value).ok());
-    let tree = ["/state/alive/tree", "/state/unborn/tree"].into_iter().find_map(of);
+    let tree = ["/kept/alive/tree", "/kept/unborn/tree"].into_iter().find_map(of);
     Remains {
         path: path.to_owned(),
-        process: read("/state/alive/process"),
+        process: read("/kept/alive/process"),
         tree: tree.and_then(|value| serde_json::from_value(value).ok()),
     }
 }
@@ -320,18 +373,87 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// Writes a file as a whole, for root's eyes or its owner's where it says more than others should know.
+/// Writes a file as a whole, for its owner's eyes: definitions may hold secrets.
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), HostError> {
+    write(path, &to_json(path, value)?)
+}
+
+fn to_json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, HostError> {
+    serde_json::to_vec(value)
+        .map_err(|e| HostError::from_io(Doing::WriteState, path.display().to_string(), &e.into()))
+}
+
+fn write(path: &Path, text: &[u8]) -> Result<(), HostError> {
     let failed = |e: &std::io::Error| HostError::from_io(Doing::WriteState, path.display().to_string(), e);
     let beside = path.with_extension("json.new");
-    let text = serde_json::to_vec(value).map_err(|e| failed(&e.into()))?;
     let written = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(&beside)
-        .and_then(|mut file| file.write_all(&text));
+        .and_then(|mut file| file.write_all(text));
     written.map_err(|e| failed(&e))?;
     std::fs::rename(&beside, path).map_err(|e| failed(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_emperor_on_the_same_directory_is_refused_and_the_pid_of_the_first_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
+        let first = StateFiles::open(&run, &state, None).unwrap();
+        let second = StateFiles::open(&run, &state, None).err().unwrap();
+        assert_eq!((second.doing, second.errno), (Doing::Lock, Errno::EAGAIN));
+        let pid = std::fs::read_to_string(run.join("lock")).unwrap();
+        assert_eq!(pid.trim(), std::process::id().to_string());
+        drop(first);
+        StateFiles::open(&run, &state, None).unwrap();
+    }
+
+    #[test]
+    fn addresses_are_remembered_and_the_run_directory_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
+        let files = StateFiles::open(&run, &state, None).unwrap();
+        let book = Remembered::from([("web".to_owned(), vec!["10.107.0.9".parse().unwrap()])]);
+        files.remember(&book).unwrap();
+        drop(files);
+        assert!(!run.exists());
+        assert_eq!(
+            StateFiles::open(&run, &state, None).unwrap().remembered().unwrap(),
+            book
+        );
+    }
+
+    #[test]
+    fn a_record_of_another_version_still_says_what_must_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
+        let files = StateFiles::open(&run, &state, None).unwrap();
+        let boot = process::boot();
+        let text = format!(
+            r#"{{"boot":"{boot}","kept":{{"alive":{{"process":{{"pid":7,"began":9}},"tree":"/c","odd":1}}}}}}"#
+        );
+        let path = run.join("state/web.json");
+        std::fs::write(&path, &text).unwrap();
+        std::fs::write(run.join("state/web.json.new"), "{").unwrap();
+        let wanted = Remains {
+            path: path.clone(),
+            process: Some(Process { pid: 7, began: 9 }),
+            tree: Some("/c".into()),
+        };
+        assert_eq!(files.records().unwrap(), [Err(wanted)]);
+        assert!(!run.join("state/web.json.new").exists(), "a half-written one stays");
+        // What was true of another boot is true of no process.
+        std::fs::write(&path, text.replace(&boot, "another")).unwrap();
+        let wanted = Remains {
+            path,
+            ..Remains::default()
+        };
+        assert_eq!(files.records().unwrap(), [Err(wanted)]);
+    }
 }

@@ -25,12 +25,12 @@ const TRIES: u32 = 1000;
 pub struct Tree(PathBuf);
 
 impl Tree {
-    /// Where the cgroup of a life will be: beside the emperor's own, under a name that no other emperor uses. It is
-    /// written down before it exists.
-    pub fn place(name: &Name, life: Life) -> Result<PathBuf, HostError> {
+    /// Where the cgroup of a life will be: beside the emperor's own, under a name that no other emperor uses, in
+    /// whatever pid namespace it is; `token` is a random number. It is written down before it exists.
+    pub fn place(name: &Name, life: Life, token: u32) -> Result<PathBuf, HostError> {
         let own =
             own_cgroup().ok_or_else(|| HostError::new(Doing::SeparateTree, name.as_str(), Errno::ENOENT))?;
-        Ok(own.join(format!("mini-emperor.{name}.{}.{}", std::process::id(), life.0)))
+        Ok(own.join(format!("mini-emperor.{name}.{}.{token:08x}", life.0)))
     }
 
     /// Makes the cgroup and moves the process `pid` into it.

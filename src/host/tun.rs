@@ -7,6 +7,7 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -115,6 +116,24 @@ pub fn open(device: &str, offload: Offload, persist: bool) -> Result<Tun, HostEr
 pub fn adopt(device: &str, offload: Offload) -> Result<Tun, HostError> {
     if_nametoindex(device).map_err(|errno| HostError::new(Doing::AttachTun, device, errno))?;
     attach_or_create(Doing::AttachTun, device, offload, true)
+}
+
+/// Tries until the tun is not held any more: a killed emperor lets go of its lock before it lets go of its tuns.
+///
+/// # Errors
+/// What `attach` returns; `EBUSY` only after five seconds.
+pub async fn when_free<F: Future<Output = Result<Tun, HostError>>>(
+    attach: impl Fn() -> F,
+) -> Result<Tun, HostError> {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match attach().await {
+            Err(error) if error.errno == Errno::EBUSY && Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The kernel's number of the interface `device` in the calling thread's network namespace.

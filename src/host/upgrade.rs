@@ -143,6 +143,8 @@ pub struct Handover {
 /// The descriptors of a [`Handover`], owned.
 #[derive(Debug, Default)]
 pub struct Inherited {
+    /// The run directory, whatever the settings say now.
+    pub run_directory: Option<PathBuf>,
     /// The lock on the run directory.
     pub lock: Option<OwnedFd>,
     /// The uplink's tun.
@@ -167,6 +169,7 @@ impl Handover {
             Some(fd)
         };
         let inherited = Inherited {
+            run_directory: Some(handover.run_directory.clone()),
             lock: own(handover.lock),
             uplink: own(handover.uplink),
             tuns: handover

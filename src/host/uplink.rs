@@ -8,14 +8,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use nix::net::if_::if_nametoindex;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
-use crate::router::{Fabric, PortId};
+use crate::router::{Fabric, PortId, Traffic};
 
-use super::error::{Doing, HostError};
+use super::error::HostError;
 use super::forwarding;
 use super::life::QUEUE_LENGTH;
 use super::link::{self, LinkPlan};
@@ -32,14 +31,22 @@ pub struct Uplink {
     port: PortId,
     offloads: Offloads,
     tun: Arc<OwnedFd>,
+    record: UplinkRecord,
     nat: Option<Arc<Nat>>,
     guard: Option<JoinHandle<()>>,
     left: bool,
 }
 
-/// Which interface it is, for the next emperor.
+/// What the next emperor needs to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UplinkRecord {
+    interface: Interface,
+    traffic: Traffic,
+}
+
+/// Which interface it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Interface {
     boot: String,
     netns: u64,
     device: String,
@@ -54,25 +61,29 @@ impl Uplink {
     pub async fn start(
         settings: &Settings,
         station: Station,
-        state: &StateFiles,
+        (state, inherited): (&StateFiles, Option<OwnedFd>),
         fabric: &mut Fabric,
         workers: &Workers,
     ) -> Result<Self, HostError> {
         let router = &settings.router;
-        let (tun, adopted) = open(settings, station, state).await?;
+        if station == Station::Root {
+            switch_on_forwarding(settings)?;
+        }
+        let (tun, record, adopted) = open(settings, station, state, inherited).await?;
         let (offloads, tun) = (tun.offloads, Arc::new(tun.fd));
         let port = fabric.attach_uplink(router.mtu);
         let mut uplink = Self {
             port,
             offloads,
             tun: tun.clone(),
+            record,
             nat: None,
             guard: None,
             left: false,
         };
         workers.attach(fabric.tables(), Device { port, tun })?;
         if station == Station::Root {
-            match way_out(settings)?.map(Arc::new) {
+            match install_nat(settings)?.map(Arc::new) {
                 Some(nat) => {
                     uplink.guard = Some(tokio::spawn(guard(nat.clone())));
                     uplink.nat = Some(nat);
@@ -111,6 +122,24 @@ impl Uplink {
         }
     }
 
+    /// Its open tun.
+    pub fn tun(&self) -> &OwnedFd {
+        &self.tun
+    }
+
+    /// What it moved and lost under earlier emperors.
+    pub fn earlier(&self) -> Traffic {
+        self.record.traffic
+    }
+
+    /// Writes down what it has moved and lost.
+    pub fn record(&self, state: &StateFiles, traffic: Traffic) -> Result<(), HostError> {
+        state.record_uplink(&UplinkRecord {
+            traffic,
+            ..self.record.clone()
+        })
+    }
+
     /// Leaves all of it in place, for another emperor.
     pub fn leave(&mut self) {
         self.left = true;
@@ -131,8 +160,13 @@ async fn guard(nat: Arc<Nat>) {
     tracing::error!("{error}; NAT is not watched any more");
 }
 
-/// The tun, and whether it is an earlier emperor's.
-async fn open(settings: &Settings, station: Station, state: &StateFiles) -> Result<(Tun, bool), HostError> {
+/// The tun, its record, and whether it is an earlier emperor's.
+async fn open(
+    settings: &Settings,
+    station: Station,
+    state: &StateFiles,
+    inherited: Option<OwnedFd>,
+) -> Result<(Tun, UplinkRecord, bool), HostError> {
     let router = &settings.router;
     let plan = LinkPlan {
         device: router.device.clone(),
@@ -142,43 +176,52 @@ async fn open(settings: &Settings, station: Station, state: &StateFiles) -> Resu
         gateways: Vec::new(),
         loopback: station != Station::Root,
     };
-    let wanted = |index| -> Result<_, HostError> {
-        Ok(UplinkRecord {
-            boot: process::boot(),
-            netns: netns::inode(netns::current()?)?,
-            device: router.device.clone(),
-            index,
-            addresses: router.addresses.clone(),
-            mtu: router.mtu,
-        })
-    };
-    if let Some(left) = state.uplink().filter(UplinkRecord::is_here) {
-        let tun = tun::adopt(&left.device, router.offload)?;
-        if wanted(left.index)? == left {
-            link::repair(link::route_socket(&router.device)?, &plan).await?;
-            return Ok((tun, true));
+    if let Some(left) = state.uplink().filter(|left| left.interface.is_here()) {
+        let device = left.interface.device.as_str();
+        let tun = match inherited {
+            Some(fd) => tun::inherit(fd, router.offload)?,
+            None => tun::when_free(|| async { tun::adopt(device, router.offload) }).await?,
+        };
+        if Interface::wanted(settings, left.interface.index)? == left.interface {
+            link::repair(link::route_socket(device)?, &plan).await?;
+            return Ok((tun, left, true));
         }
         // Its address is another now, or its name; then its table has another name too.
         tun::set_persistent(&tun.fd, false)?;
-        if left.device != router.device && station == Station::Root {
-            nat::remove_left(&table_of(&left.device))?;
+        if device != router.device && station == Station::Root {
+            nat::remove_left(&table_of(device))?;
         }
     }
     let tun = tun::open(&router.device, router.offload, false)?;
     link::configure(link::route_socket(&router.device)?, &plan).await?;
-    let index = tun::index(&router.device)?;
+    let record = UplinkRecord {
+        interface: Interface::wanted(settings, tun::index(&router.device)?)?,
+        traffic: Traffic::default(),
+    };
     // In this order: an interface that no record knows must not stay.
-    state.record_uplink(&wanted(index)?)?;
+    state.record_uplink(&record)?;
     tun::set_persistent(&tun.fd, true)?;
-    Ok((tun, false))
+    Ok((tun, record, false))
 }
 
-impl UplinkRecord {
+impl Interface {
+    /// The one that the settings ask for, if it has this index.
+    fn wanted(settings: &Settings, index: u32) -> Result<Self, HostError> {
+        Ok(Self {
+            boot: process::boot(),
+            netns: netns::inode(netns::current()?)?,
+            device: settings.router.device.clone(),
+            index,
+            addresses: settings.router.addresses.clone(),
+            mtu: settings.router.mtu,
+        })
+    }
+
     /// Whether that very interface is in our namespace.
     fn is_here(&self) -> bool {
         self.boot == process::boot()
             && netns::current().and_then(netns::inode).is_ok_and(|inode| inode == self.netns)
-            && if_nametoindex(self.device.as_str()) == Ok(self.index)
+            && tun::index(&self.device).is_ok_and(|index| index == self.index)
     }
 }
 
@@ -186,16 +229,21 @@ fn table_of(device: &str) -> String {
     format!("mini-emperor-{device}")
 }
 
-fn way_out(settings: &Settings) -> Result<Option<Nat>, HostError> {
-    let router = &settings.router;
+/// Before the uplink exists, which must not listen to router advertisements.
+fn switch_on_forwarding(settings: &Settings) -> Result<(), HostError> {
     if settings.nat.ip_forward {
-        let has = |family: fn(&IpNet) -> bool| router.addresses.iter().any(family);
+        let has = |family: fn(&IpNet) -> bool| settings.router.addresses.iter().any(family);
         let v4 = has(|net| matches!(net, IpNet::V4(_)));
         let v6 = has(|net| matches!(net, IpNet::V6(_)));
         for change in forwarding::enable(v4, v6)? {
             tracing::info!("{change}");
         }
     }
+    Ok(())
+}
+
+fn install_nat(settings: &Settings) -> Result<Option<Nat>, HostError> {
+    let router = &settings.router;
     if !settings.nat.masquerade {
         return Ok(None);
     }

@@ -1,0 +1,344 @@
+//! Going on with the vassals that an earlier emperor left: one that died, that was told to leave them, or that
+//! this process was before its exec.
+//!
+//! ```text
+//!   record ─▶ its process exists ─▶ its netns, its tun, by number ─▶ port, log, pidfd ─▶ as if it were our child
+//!        │         └─ ended: its exit status, if the kernel still knows
+//!        ├─▶ it was being made: its gate is shut, it ends by itself; another is made
+//!        └─▶ it had none: its back-off, or its rest, goes on
+//! ```
+//!
+//! Nothing is taken on trust that can be looked at: a pid is compared with the time at which its process began, a
+//! namespace and an interface with their numbers. What is not as it was written down is ended, whole, and started
+//! anew under its restart policy, with the reason. Files are read only after all that; so an edit or a removal
+//! that no emperor saw meets a vassal that runs, as any other does.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use ipnet::IpNet;
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::config::Definition;
+use crate::config::definition::Addresses;
+use crate::config::settings::Offload;
+use crate::emperor::pacing::Pacing;
+use crate::emperor::state::{End, Fault};
+use crate::emperor::{Adoption, Event, Left, Run, Word};
+use crate::router::Traffic;
+use crate::sys::process::send_signal;
+use crate::sys::readiness::readable;
+
+use super::clock::Moment;
+use super::daemon::{Alive, Daemon};
+use super::error::{Doing, HostError};
+use super::init;
+use super::life::{self, Handle, Traces};
+use super::netns;
+use super::process::{self, Process};
+use super::state::{Body, Kept, Record, Remains, StateFiles};
+use super::tree::Tree;
+use super::tun::{self, Tun};
+use super::upgrade::Inherited;
+
+/// Vassals whose namespaces are entered at one time.
+const AT_ONCE: usize = 16;
+/// How long a process may take from its gate to its command.
+const BIRTH: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A process that an emperor left behind in this run directory, whichever.
+pub fn witness(run: &Path) -> Option<OwnedFd> {
+    let boot = process::boot();
+    let records = StateFiles::peek(run);
+    let bodies = records.into_iter().filter_map(|record| match record.kept {
+        Kept::Alive(body) if record.boot == boot => Some(body),
+        Kept::Alive(_) | Kept::Unborn { .. } | Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => None,
+    });
+    bodies
+        .filter_map(|body| body.process.open())
+        .find(|pidfd| !process::has_ended(pidfd))
+}
+
+/// What was found of a vassal.
+struct Found {
+    record: Record,
+    life: Option<(Body, Remnant)>,
+}
+
+/// What was found of a life.
+enum Remnant {
+    /// It ended, and whoever reaped it knows how.
+    Nothing,
+    /// It ended, and waits to be reaped.
+    Ended(Arc<OwnedFd>),
+    /// It goes on; its tun, or why it cannot be left to go on.
+    Alive(Arc<OwnedFd>, Result<Tun, Fault>),
+}
+
+impl Daemon {
+    /// Goes on with whatever was left; before the first look at the directories.
+    pub(super) async fn adopt(&mut self, inherited: &mut Inherited) -> Result<(), HostError> {
+        let mut left = Vec::new();
+        for record in self.state.records()? {
+            match record {
+                Ok(record) if record.boot == self.boot => {
+                    let Kept::Alive(body) = &record.kept else {
+                        left.push((record, None));
+                        continue;
+                    };
+                    let tun = inherited.tuns.remove(&body.life.0);
+                    left.push((record, tun));
+                }
+                Ok(record) => self.state.erase(&record.name),
+                Err(remains) => self.clear_away(remains).await,
+            }
+        }
+        let offload = self.settings.router.offload;
+        let subnets = self.settings.router.addresses.clone();
+        let found: Vec<_> = stream::iter(left)
+            .map(|(record, tun)| find(record, tun, offload, &subnets))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        let fifo = |found: &Found| match &found.life {
+            Some((body, Remnant::Alive(..) | Remnant::Ended(_))) => {
+                Some(self.state.fifo(&found.record.name, body.life))
+            }
+            Some((_, Remnant::Nothing)) | None => None,
+        };
+        let fifos: Vec<_> = found.iter().filter_map(fifo).collect();
+        self.state.sweep(&fifos)?;
+        let (all, running) = (found.len(), fifos.len());
+        for found in found {
+            self.take_over(found);
+        }
+        if all > 0 {
+            tracing::info!(vassals = all, running, "went on with what an earlier emperor left");
+        }
+        Ok(())
+    }
+
+    /// Ends what a record that cannot be read still names.
+    async fn clear_away(&self, remains: Remains) {
+        let path = remains.path.display();
+        tracing::error!(record = %path, "cannot be read; what it names is ended, and its vassal starts anew");
+        if let Some(pidfd) = remains.process.and_then(Process::open) {
+            end(&Arc::new(pidfd)).await;
+        }
+        if let Some(tree) = remains.tree {
+            Tree::adopt(tree).fell().await;
+        }
+        self.state.discard(&remains.path);
+    }
+
+    fn take_over(&mut self, found: Found) {
+        let Found { record, life } = found;
+        let now = Instant::now();
+        let definition = *record.under;
+        let name = definition.name.clone();
+        // A file that is gone cannot bring back what does not run.
+        if life.is_none() && !record.definition.exists() {
+            self.state.erase(&name);
+            return;
+        }
+        self.totals.insert(name.clone(), record.traffic);
+        self.watch.expect(record.definition);
+        let left = match (&life, record.kept) {
+            (Some((body, _)), _) => {
+                let pid = record.pid.unwrap_or(body.process.pid);
+                let since = body.born.map_or(now, Moment::instant);
+                Left::Running(Run::adopted(body.life, pid, since, record.ready, now, &definition))
+            }
+            (None, Kept::Alive(_) | Kept::Unborn { .. }) => Left::Unborn,
+            (None, Kept::Waiting { until }) => Left::Waiting {
+                until: until.instant(),
+            },
+            (None, Kept::Idle) => Left::Idle,
+            (None, Kept::Down { end, why }) => Left::Down { end, why },
+        };
+        let under = Arc::new(definition.clone());
+        let next = life.and_then(|(body, remnant)| self.hold(&under, &record.addresses, body, remnant));
+        // The emperor must know of a life before it hears what is wrong with it.
+        self.tell(Event::Adopted(Box::new(Adoption {
+            definition,
+            addresses: record.addresses,
+            left,
+            restarts: record.restarts,
+            pacing: Pacing::resumed(record.deaths_in_a_row),
+            last_end: record.last_end,
+        })));
+        if let Some(next) = next {
+            self.tell(next);
+        }
+    }
+
+    /// Puts a process in the place that it would have if it were our child; what comes back is to be told to the
+    /// emperor next.
+    fn hold(
+        &mut self,
+        under: &Arc<Definition>,
+        addresses: &[IpNet],
+        body: Body,
+        remnant: Remnant,
+    ) -> Option<Event> {
+        let (name, life) = (under.name.clone(), body.life);
+        let fault = |fault| Event::Says {
+            name: name.clone(),
+            life,
+            word: Word::Fault(fault),
+        };
+        let (pidfd, tun) = match remnant {
+            Remnant::Nothing => {
+                let end = End::Unknown;
+                return Some(Event::Ended { name, life, end });
+            }
+            Remnant::Ended(pidfd) => (pidfd, None),
+            Remnant::Alive(pidfd, tun) => (pidfd, Some(tun)),
+        };
+        let alive = Alive {
+            name: name.clone(),
+            handle: Arc::new(Handle::of(pidfd.clone())),
+            under: under.clone(),
+            addresses: addresses.to_vec(),
+            traces: Some(Traces {
+                process: body.process,
+                netns: body.netns,
+                index: body.index,
+            }),
+            born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
+            tree: body.tree.clone(),
+            port: None,
+            written: Traffic::default(),
+        };
+        self.lives.insert(life, alive);
+        if let Err(error) = self.logs.adopt(under, &self.state.fifo(&name, life)) {
+            // A program that has closed its output has no FIFO any more.
+            tracing::debug!(%name, %error, "no output to go on with");
+        }
+        let tree = body.tree.map(Tree::adopt);
+        let process = (body.process.pid, pidfd);
+        tokio::spawn(life::go_on(name.clone(), life, process, tree, self.herald.clone()));
+        match tun? {
+            Ok(tun) => match self.give_port(life, tun) {
+                Ok(()) => None,
+                Err(why) => {
+                    tracing::error!(%name, "{why}");
+                    Some(fault(Fault::Displaced))
+                }
+            },
+            Err(why) => Some(fault(why)),
+        }
+    }
+}
+
+/// Looks for what a record names.
+async fn find(record: Record, inherited: Option<OwnedFd>, offload: Offload, subnets: &[IpNet]) -> Found {
+    let (body, left_tree) = match &record.kept {
+        Kept::Alive(body) => (Some((**body).clone()), body.tree.clone()),
+        Kept::Unborn { tree, .. } => (None, tree.clone()),
+        Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => (None, None),
+    };
+    let life = match body {
+        Some(body) => look_for(&record, &body, inherited, offload, subnets)
+            .await
+            .map(|remnant| (body, remnant)),
+        None => None,
+    };
+    let is_whole = matches!(life, Some((_, Remnant::Alive(..) | Remnant::Ended(_))));
+    if let Some(tree) = left_tree.filter(|_| !is_whole) {
+        Tree::adopt(tree).fell().await;
+    }
+    Found { record, life }
+}
+
+/// Looks for one life; `None` if its command was never reached.
+async fn look_for(
+    record: &Record,
+    body: &Body,
+    inherited: Option<OwnedFd>,
+    offload: Offload,
+    subnets: &[IpNet],
+) -> Option<Remnant> {
+    let pidfd = body.process.open().map(Arc::new);
+    if body.born.is_none() {
+        // Its gate may have opened or not.
+        is_born(body.process, pidfd.as_ref()?).await.then_some(())?;
+    }
+    let Some(pidfd) = pidfd else {
+        return Some(Remnant::Nothing);
+    };
+    if process::has_ended(&pidfd) {
+        return Some(Remnant::Ended(pidfd));
+    }
+    if !fits(record, subnets) {
+        return Some(Remnant::Alive(pidfd, Err(Fault::Displaced)));
+    }
+    let tun = match inherited {
+        Some(fd) => tun::inherit(fd, offload),
+        None => attach(record, body, &pidfd, offload).await,
+    };
+    Some(match tun {
+        Err(_) if process::has_ended(&pidfd) => Remnant::Ended(pidfd),
+        Err(error) => {
+            tracing::error!(name = %record.name, "{error}");
+            Remnant::Alive(pidfd, Err(Fault::DeviceLost))
+        }
+        Ok(tun) => Remnant::Alive(pidfd, Ok(tun)),
+    })
+}
+
+/// Whether addresses that were given by `auto` are such as this router would give. Whether it routes to them is
+/// asked of the router.
+fn fits(record: &Record, subnets: &[IpNet]) -> bool {
+    record.under.network.address != Addresses::Auto
+        || record.addresses.len() == subnets.len()
+            && record.addresses.iter().all(|address| {
+                subnets
+                    .iter()
+                    .any(|subnet| subnet.trunc() == address.trunc() && subnet.addr() != address.addr())
+            })
+}
+
+/// Opens the tun of a life, if it is the one that was made for it.
+async fn attach(record: &Record, body: &Body, pidfd: &OwnedFd, offload: Offload) -> Result<Tun, HostError> {
+    tun::when_free(|| {
+        let (device, netns, index) = (record.device.clone(), body.netns, body.index);
+        let changed = HostError::new(Doing::AttachTun, &device, Errno::ENODEV).within(record.name.as_str());
+        netns::inside(pidfd.as_fd(), record.name.as_str(), move || {
+            let is_same = netns::inode(netns::current()?)? == netns && tun::index(&device) == Ok(index);
+            if is_same { tun::adopt(&device, offload) } else { Err(changed) }
+        })
+    })
+    .await
+}
+
+/// Whether the command of a process was reached. Its emperor has died, so its gate opens no more: in a moment it has
+/// ended, or it has opened long ago.
+async fn is_born(process: Process, pidfd: &Arc<OwnedFd>) -> bool {
+    let end_of_wait = Instant::now() + BIRTH;
+    while Instant::now() < end_of_wait && !process::has_ended(pidfd) {
+        if !init::is_before_command(process.pid) {
+            return !process::has_ended(pidfd);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    end(pidfd).await;
+    false
+}
+
+/// Kills a process and waits until it has ended.
+async fn end(pidfd: &Arc<OwnedFd>) {
+    // ESRCH: it has.
+    let _ = send_signal(pidfd, libc::SIGKILL);
+    if let Ok(watched) = readable(pidfd.clone()) {
+        // One that cannot end now, in the midst of a system call, will when it can.
+        let _ = tokio::time::timeout(BIRTH, watched.readable()).await;
+    }
+}
