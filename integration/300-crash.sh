@@ -44,10 +44,10 @@ who() { local name; for name in $all; do echo "$name $(vassal_pid $name) $(vassa
 namespaces() { for p in /proc/[0-9]*; do readlink "$p/ns/net" 2>/dev/null || true; done | sort -u | wc -l; }
 
 # The streams: between two vassals, and from the host.
-in_vassal right "$PYTHON" "$PUB/stream.py" sink 7001 "$W/vassal.gaps" & bystander $!
+nsenter -t "$(vassal_pid right)" -n -- "$PYTHON" "$PUB/stream.py" sink 7001 "$W/vassal.gaps" & helper $!
 wait_for 5 test -s "$W/vassal.gaps"
-in_vassal left "$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & bystander $!
-"$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & bystander $!
+nsenter -t "$(vassal_pid left)" -n -- "$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
+"$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
 wait_for 5 is 2 grep -c open "$W/vassal.gaps"
 
 before=$(who)
@@ -126,6 +126,7 @@ check "how an adopted vassal ended is known: by a signal" wait_for 5 logged "nam
 kill -USR1 "$(vassal_pid quitter)"
 check "or with a code" wait_for 5 logged "name=quitter" "exited with code 7"
 check "the emperor ends with 0" stop_emperor
+end_helpers
 check "nothing is left" wait_for 5 is "" processes
 check "no interface, no table" fails sh -c "ip link show emperor0 || nft list tables | grep ."
 check "no run directory" fails test -e "$RUN"

@@ -243,6 +243,11 @@ BYSTANDERS=
 # bystander PID: a helper of the scenario, not to be counted among the leftovers.
 bystander() { BYSTANDERS="$BYSTANDERS $1"; }
 
+# helper PID: a bystander that must be gone before the end is looked at; it would keep a namespace alive.
+HELPERS=()
+helper() { bystander "$1"; HELPERS+=("$1"); }
+end_helpers() { kill -KILL "${HELPERS[@]}" 2>/dev/null || true; wait "${HELPERS[@]}" 2>/dev/null || true; HELPERS=(); }
+
 # ---- furniture ----------------------------------------------------------------------------------------
 
 furnish() {

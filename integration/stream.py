@@ -47,7 +47,8 @@ def lines(rate):
     start = time.monotonic()
     while True:
         number += 1
-        print("line", number, flush=True)
+        sys.stdout.write(f"line {number}\n")
+        sys.stdout.flush()
         time.sleep(max(0, start + number / float(rate) - time.monotonic()))
 
 
@@ -55,6 +56,8 @@ def unbroken(*paths):
     numbers = []
     for path in paths:
         for line in open(path):
+            if not line.endswith("\n"):
+                continue  # it is being written
             words = line.split()
             assert len(words) == 2 and words[0] == "line", f"{path}: a torn line: {line!r}"
             numbers.append(int(words[1]))

@@ -163,6 +163,8 @@ impl Handover {
             return None;
         }
         let _ = std::fs::remove_file(&path);
+        // Before Linux 6.14 a program that is executed by descriptor is named by its number.
+        let _ = nix::sys::prctl::set_name(c"mini-emperor");
         let own = |number: RawFd| {
             let fd = sys::adopt(number)?;
             set_inherited(fd.as_fd(), false).ok()?;
