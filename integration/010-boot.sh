@@ -54,6 +54,36 @@ check "it has the name and MTU that its file says" says "mtu 1280" in_vassal lon
 check "it has no default route of the other family" fails says default in_vassal lonely ip -6 route show
 check "it is reached" wait_for 5 fetch http://10.107.0.9:8080/healthz
 
+# ---- whom it runs as, and in which namespaces
+drop_vassal boxed <<'Y'
+command: [/bin/sleep, infinity]
+user: daemon
+group: games
+groups: [audio, "4242"]
+hostname: inside
+namespaces: [pid, mount, uts, ipc, cgroup]
+Y
+check "a vassal with users and namespaces of its own runs" wait_running boxed
+pid=$(vassal_pid boxed)
+ids() { awk -v key="$1:" '$1 == key {$1 = ""; print}' "/proc/$pid/status" | xargs; }
+uid=$(id -u daemon) gid=$(getent group games | cut -d: -f3) audio=$(getent group audio | cut -d: -f3)
+check "its user is the one it names, in every way" is "$uid $uid $uid $uid" ids Uid
+check "its group too" is "$gid $gid $gid $gid" ids Gid
+check "and its further groups" is "$audio 4242" ids Groups
+for kind in net pid mnt uts ipc cgroup; do
+  check "its $kind namespace is its own" fails is "$(readlink /proc/self/ns/$kind)" readlink "/proc/$pid/ns/$kind"
+done
+check "its host name is its own" is inside nsenter -t "$pid" -u uname -n
+check "the host's is not changed" fails is inside uname -n
+drop_vassal bare <<<'{command: [/bin/sleep, infinity], namespaces: [pid]}'
+check "a vassal with fewer namespaces runs" wait_running bare
+pid=$(vassal_pid bare)
+for kind in mnt uts ipc cgroup; do
+  check "its $kind namespace is the host's" is "$(readlink /proc/self/ns/$kind)" readlink "/proc/$pid/ns/$kind"
+done
+check "its network namespace is its own all the same" fails is "$(readlink /proc/self/ns/net)" \
+  readlink "/proc/$pid/ns/net"
+
 check "the command is process 1 of its PID namespace" \
   says $'\t1' grep NSpid "/proc/$(vassal_pid web)/status"
 check "its standard input is empty" is /dev/null readlink "/proc/$(vassal_pid web)/fd/0"

@@ -125,6 +125,25 @@ ln -s ..2 "$VASSALS/..data_tmp" && mv -T "$VASSALS/..data_tmp" "$VASSALS/..data"
 check "swapping the directory changes the vassal" wait_running map "$old"
 rm -r "$VASSALS/map.yaml" "$VASSALS"/..*[12a]
 check "removing it removes the vassal" wait_gone map
+# As deployment tools release: a link in the middle of the way is swapped.
+mkdir "$W/release1" "$W/release2"
+serve older 10.107.0.22 >"$W/release1/app.yaml"
+serve newer 10.107.0.22 >"$W/release2/app.yaml"
+swap() { ln -s "$1" "$2.new" && mv -T "$2.new" "$2"; }
+ln -s "$W/current/app.yaml" "$VASSALS/app.yaml"
+settled
+check "a link to what does not exist yet is no vassal" gone app
+swap release1 "$W/current"
+check "it runs when it exists" wait_running app
+old=$(vassal_pid app)
+swap release2 "$W/current"
+check "another release changes the vassal" wait_running app "$old"
+check "to what it says" answers 10.107.0.22 "newer from"
+old=$(vassal_pid app)
+serve edited 10.107.0.22 >"$W/release2/app.yaml"
+check "so does an edit of the file at the end" wait_running app "$old"
+rm "$VASSALS/app.yaml"
+check "removing the link removes the vassal" wait_gone app
 
 mv "$VASSALS/half.yaml" "$W/half.yaml"
 check "a file that is moved out is removed" wait_gone half
@@ -171,4 +190,36 @@ find "$VASSALS" -name 'many*' -delete
 check "500 removals at once" wait_for 60 is 0 many
 note "they were gone after $(($(now_ms) - begun)) ms"
 check "the emperor keeps no descriptor of them" wait_for 10 is "$before_fds" fds
+check "the emperor ends with 0" stop_emperor
+
+# ---- the directory itself is swapped, and there are two; only the settings name them
+rm "$VASSALS"/*.yaml
+mkdir "$W/set1" "$W/set2" "$W/more"
+serve one 10.107.0.2 >"$W/set1/one.yaml"
+serve two 10.107.0.3 >"$W/set2/two.yaml"
+serve more 10.107.0.4 >"$W/more/more.yaml"
+swap set1 "$W/set"
+echo "vassals: [$W/set, more]" >>"$SETTINGS"
+: >"$LOG"
+mark
+"$EMPEROR" run --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
+EMPEROR_PID=$!
+check "a directory behind a link runs" wait_running one
+check "a second directory runs, beside the settings file" wait_running more
+swap set2 "$W/set"
+check "what is in another directory under that link runs" wait_running two
+check "what was in the one before is gone" wait_gone one
+mkdir "$W/more.new"
+serve other 10.107.0.5 >"$W/more.new/other.yaml"
+mv "$W/more" "$W/more.old" && mv "$W/more.new" "$W/more"
+check "a directory that takes another's place is read" wait_running other
+check "and the one before is not" wait_gone more
+serve late 10.107.0.6 >"$W/more/late.yaml"
+check "and is watched from then on" wait_running late
+mkdir "$W/more/directory.yaml"
+settle=$(vassal_pid late)
+rm "$W/more/other.yaml"
+wait_gone other
+check "a directory in it is no definition" fails logged directory.yaml
+check "nobody else was disturbed" same_pid late "$settle"
 check "the emperor ends with 0" stop_emperor

@@ -81,11 +81,11 @@ restart: {policy: never}
 Y
 drop_vassal unlucky <<Y
 command: [/bin/sh, -c, "echo x >>$PUB/unlucky; exit 1"]
-restart: {policy: on-failure, delay: 50ms, max_delay: 50ms}
+restart: {policy: on-failure, delay: 100ms, max_delay: 100ms}
 Y
 drop_vassal lucky <<Y
 command: [/bin/sh, -c, "echo x >>$PUB/lucky; exit 0"]
-restart: {policy: on-failure, delay: 50ms, max_delay: 50ms}
+restart: {policy: on-failure, delay: 100ms, max_delay: 100ms}
 Y
 drop_vassal slower <<Y
 command: [/bin/sh, -c, "date +%s%N >>$PUB/slower"]

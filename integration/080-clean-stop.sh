@@ -14,7 +14,7 @@ populate() {
 command: [/bin/sh, -c, "trap '' TERM INT; (setsid sleep 80001 &); while :; do sleep 80002; done"]
 stop: {signal: TERM, timeout: 500ms}
 Y
-  drop_vassal dying <<<'{command: [/bin/false], restart: {delay: 10ms, max_delay: 10ms}}'
+  drop_vassal dying <<<'{command: [/bin/false], restart: {delay: 100ms, max_delay: 100ms}}'
   drop_vassal absent <<<'{command: [/nowhere]}'
 }
 
@@ -23,6 +23,7 @@ populate
 for signal in TERM INT; do
   start_emperor
   for name in serve1 serve2 serve3 stubborn; do wait_running $name; done
+  check "no definition is refused" fails logged "yaml:" "error:"
   check "SIG$signal ends it with 0" stop_emperor $signal
   check "after SIG$signal the host is as it was" wait_for 5 is "$before" belongings
 done

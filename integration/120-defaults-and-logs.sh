@@ -33,6 +33,32 @@ check "after a restart it has the same address" is "$address" vassal_field plain
 stop_emperor
 rm "$VASSALS"/*.yaml
 
+# In a subnet with five addresses the names' favourites collide, so that who came first matters.
+mv "$SETTINGS" "$SETTINGS.usual"
+echo '{router: {address: 10.9.0.1/29}, defaults: {stop: {signal: KILL}}}' >"$SETTINGS"
+addresses() { for name in "$@"; do vassal_field "$name" '.addresses[0]'; done | xargs; }
+start_emperor
+for name in z y x w; do
+  drop_vassal $name <<<'{command: [/bin/sleep, infinity]}'
+  wait_running $name
+done
+before=$(addresses w x y z)
+stop_emperor
+start_emperor
+for name in w x y z; do wait_running $name; done
+check "automatic addresses do not depend on the order of the births" is "$before" addresses w x y z
+drop_vassal v <<<'{command: [/bin/sleep, infinity]}'
+check "the last free one is given" wait_running v
+mark
+drop_vassal u <<<'{command: [/bin/sleep, infinity]}'
+check "when there is none, that is said" wait_for 10 logged "u.yaml: error:" "10.9.0.0/29"
+rm "$VASSALS/w.yaml"
+wait_gone w
+check "and the next that is freed is given" wait_running u
+stop_emperor
+mv "$SETTINGS.usual" "$SETTINGS"
+rm "$VASSALS"/*.yaml
+
 # ---- text
 start_emperor
 drop_vassal loud <<'Y'

@@ -390,3 +390,13 @@ fn a_read_lease_is_refused_while_somebody_writes() {
     drop(writer);
     assert_eq!(lease(), Ok(()));
 }
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn offloads_keep_every_shape_of_super_frame_and_we_cut_as_the_kernel_does() {
+    let finding = namespace::block_on(mini_emperor::host::selftest::run());
+    assert!(
+        matches!(finding, mini_emperor::host::selftest::Finding::Sound(_)),
+        "{finding:?}"
+    );
+}

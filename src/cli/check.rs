@@ -34,12 +34,12 @@ struct Findings<'a> {
 }
 
 /// Judges `target`: a vassal's file, a directory of them, the settings (`emperor.yaml`, or the file that
-/// `config` names), or `-` for a vassal on standard input. `config` names the settings that hold; without it
-/// the usual ones are taken, if there are any.
+/// `config` names), or `-` for a vassal on standard input; without it all that `run` would take. `config` names
+/// the settings that hold; without it the usual ones are taken, if there are any.
 ///
 /// Ends with 0, or with 1 if any file is not valid.
 pub fn run(
-    target: &Path,
+    target: Option<&Path>,
     config: Option<&Path>,
     places: &Places,
     world: &dyn World,
@@ -54,20 +54,32 @@ pub fn run(
     ExitCode::from(u8::from(failed))
 }
 
-fn judge<'a>(target: &Path, config: Option<&Path>, places: &'a Places, world: &'a dyn World) -> Findings<'a> {
+fn judge<'a>(
+    target: Option<&Path>,
+    config: Option<&Path>,
+    places: &'a Places,
+    world: &'a dyn World,
+) -> Findings<'a> {
     let mut findings = Findings {
         places,
         world,
         files: Vec::new(),
         claims: Claims::new(),
     };
-    let is_settings = target.file_name() == Some(OsStr::new("emperor.yaml")) || config == Some(target);
-    if is_settings {
-        findings.settings(target, true);
+    let is_settings =
+        |target: &Path| target.file_name() == Some(OsStr::new("emperor.yaml")) || config == Some(target);
+    if let Some(settings) = target.filter(|target| is_settings(target)) {
+        findings.settings(settings, true);
     } else {
         let named = config.unwrap_or(&places.settings);
         if let Some(settings) = findings.settings(named, config.is_some()) {
-            findings.target(target, &settings);
+            match target {
+                Some(target) => findings.target(target, &settings),
+                None => settings
+                    .vassals
+                    .iter()
+                    .for_each(|directory| findings.target(directory, &settings)),
+            }
         }
     }
     findings
@@ -268,7 +280,8 @@ mod tests {
     fn found(files: &[(&str, &str)], target: &str, config: Option<&str>) -> (Vec<String>, String) {
         let (root, places) = with(files);
         let config = config.map(|config| root.path().join(config));
-        let findings = judge(&root.path().join(target), config.as_deref(), &places, &Host);
+        let target = root.path().join(target);
+        let findings = judge(Some(&target), config.as_deref(), &places, &Host);
         let prefix = format!("{}/", root.path().display());
         let problems = findings.files.iter().flat_map(|(problems, _)| problems);
         let lines = problems
@@ -345,7 +358,7 @@ mod tests {
         fs::create_dir(target.join("a.yaml")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", target.join("b.yaml")).unwrap();
         std::os::unix::fs::symlink("nowhere", target.join("c.yaml")).unwrap();
-        let findings = judge(&target, None, &places, &Host);
+        let findings = judge(Some(&target), None, &places, &Host);
         assert_eq!(findings.files.len(), 2);
         assert!(findings.text().contains("cannot be read: it is no regular file"));
         assert_eq!(findings.count(Severity::Error), 2);
@@ -366,7 +379,7 @@ mod tests {
     #[test]
     fn json_has_every_field() {
         let (root, places) = with(&[("vassals/a.yaml", "command: x\n")]);
-        let json = judge(&root.path().join("vassals"), None, &places, &Host).json();
+        let json = judge(Some(&root.path().join("vassals")), None, &places, &Host).json();
         assert_eq!(
             json["problems"],
             json!([{

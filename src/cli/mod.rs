@@ -31,8 +31,9 @@ enum Verb {
     Run(run::Run),
     /// Judge definitions and settings without starting anything
     Check {
-        /// A definition, a directory of them, an emperor.yaml, or - for standard input
-        target: PathBuf,
+        /// A definition, a directory of them, an emperor.yaml, or - for standard input [default: the settings
+        /// and all that they name]
+        target: Option<PathBuf>,
         /// Judge definitions under these settings
         #[arg(long, value_name = "FILE", env = "MINI_EMPEROR_CONFIG")]
         config: Option<PathBuf>,
@@ -78,7 +79,7 @@ pub fn main() -> ExitCode {
             };
             let facts = Facts { identities };
             check::run(
-                &target,
+                target.as_deref(),
                 config.as_deref(),
                 &rootless::places(root),
                 &facts,

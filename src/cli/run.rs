@@ -59,8 +59,9 @@ pub fn run(wish: &Run) -> ExitCode {
         return ExitCode::FAILURE;
     };
     if let Some(directory) = &wish.directory {
-        match directory.canonicalize() {
-            Ok(directory) if directory.is_dir() => settings.vassals = vec![directory],
+        // Not with its links resolved: they may be swapped while it is watched.
+        match std::fs::metadata(directory).and_then(|found| Ok((found, std::path::absolute(directory)?))) {
+            Ok((found, directory)) if found.is_dir() => settings.vassals = vec![directory],
             Ok(_) => return complain::fatal(&format!("{} is not a directory", directory.display())),
             Err(error) => return complain::fatal(&format!("{}: {error}", directory.display())),
         }

@@ -11,7 +11,7 @@ use super::kinds::{Subnet, Text, WordOr, WordOrOne};
 use super::mirror::{self, Emperor, Vassal};
 use super::places::Places;
 use super::report::Report;
-use super::settings::{Defaults, NatSettings, Offload, OnExit, RouterSettings, Settings};
+use super::settings::{Defaults, Engine, NatSettings, Offload, OnExit, RouterSettings, Settings};
 use super::world::World;
 use super::written::{Item, Read, Slot, shown};
 
@@ -96,6 +96,7 @@ fn router(written: &mirror::Router, world: &dyn World, report: &mut Report) -> R
         addresses,
         mtu: 1500,
         workers,
+        engine: written.engine.value().copied().unwrap_or(Engine::Auto),
         offload: written.offload.value().copied().unwrap_or(Offload::Auto),
         isolate: written.isolate.value().copied().unwrap_or(false),
     };

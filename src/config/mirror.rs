@@ -11,7 +11,7 @@ use super::kinds::{
     OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
-use super::settings::{Offload, OnExit};
+use super::settings::{Engine, Offload, OnExit};
 use super::written::mirror;
 
 /// An MTU in bytes; 576 is what every IPv4 host must take whole (RFC 791).
@@ -183,6 +183,8 @@ mirror! {
         mtu: Mtu,
         /// Number of router threads, 1 to 64; auto = one per core. Default: auto.
         workers: WordOrOne<Auto, Between<1, 64>>,
+        /// How the threads read and write: io_uring (Linux 6.7), epoll, or the better one that is granted. Default: auto.
+        engine: Engine,
         /// Whether frames cross whole. Default: auto.
         offload: Offload,
         /// Vassals cannot reach each other. Default: false.

@@ -52,10 +52,23 @@ pub struct RouterSettings {
     pub mtu: u16,
     /// Number of router threads; absent = one per core.
     pub workers: Option<u16>,
+    /// How its threads read and write.
+    pub engine: Engine,
     /// Whether frames cross whole.
     pub offload: Offload,
     /// Vassals cannot reach each other.
     pub isolate: bool,
+}
+
+/// How the router's threads read and write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// The first of the others that this kernel grants.
+    Auto,
+    /// io_uring; refused at start where the kernel does not grant it.
+    IoUring,
+    /// epoll, read and write.
+    Epoll,
 }
 
 /// Whether super-frames cross whole, with checksums left to the receiver.

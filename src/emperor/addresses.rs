@@ -58,6 +58,12 @@ impl AddressBook {
             .collect())
     }
 
+    /// `name` has these addresses, whoever gave them.
+    pub fn learn(&mut self, name: &Name, addresses: &[IpNet]) {
+        let addresses = addresses.iter().map(IpNet::addr).collect();
+        self.remembered.insert(name.to_string(), addresses);
+    }
+
     fn find(&self, name: &Name, subnet: IpNet, taken: &impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
         let free = |address: &IpAddr| *address != subnet.addr() && !taken(*address);
         let earlier = self.remembered.get(name.as_str()).and_then(|addresses| {

@@ -10,8 +10,8 @@ use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
 
 use super::pacing::Pacing;
-use super::run::{Run, Word};
-use super::state::{End, Life, Rest};
+use super::run::Word;
+use super::state::{End, Life, Rest, State};
 use super::table::Notice;
 
 /// What happened.
@@ -30,7 +30,7 @@ pub enum Event {
         /// Its process id.
         pid: u32,
     },
-    /// A vassal of an earlier emperor was found.
+    /// An earlier emperor left this vassal.
     Adopted(Box<Adoption>),
     /// The command of this life says something about itself, or the host about it.
     Says {
@@ -71,37 +71,16 @@ pub struct Adoption {
     pub definition: Definition,
     /// Bound to it.
     pub addresses: Vec<IpNet>,
-    /// Where it was left.
-    pub left: Left,
+    /// Where it is: [`State::Running`] with what [`Run::adopted`](super::Run::adopted) makes, or a state without a process.
+    pub state: State,
+    /// Its last process.
+    pub life: Life,
     /// How often a process was started after the first.
     pub restarts: u64,
     /// Its back-off; [`Pacing::resumed`] makes it.
     pub pacing: Pacing,
     /// How the life before this one ended.
     pub last_end: Option<End>,
-}
-
-/// Where an earlier emperor left a vassal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Left {
-    /// Its command runs; [`Run::adopted`] makes this.
-    Running(Run),
-    /// Its process was being made, and is no more.
-    Unborn,
-    /// No process; the next is started then.
-    Waiting {
-        /// The end of the back-off.
-        until: Instant,
-    },
-    /// No process; a client is waited for.
-    Idle,
-    /// No process, and none will be started.
-    Down {
-        /// Its last end.
-        end: End,
-        /// Why.
-        why: Rest,
-    },
 }
 
 /// What the host is to do.

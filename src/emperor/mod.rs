@@ -31,7 +31,7 @@ use moves::Circumstances;
 use state::{Life, State};
 use table::Input;
 
-pub use exchange::{Action, Adoption, Event, Left};
+pub use exchange::{Action, Adoption, Event};
 pub use run::{Run, Word};
 pub use vassal::Vassal;
 
@@ -134,14 +134,13 @@ impl Emperor {
         self.refused.remove(&definition.path);
         let change = match self.vassals.get_mut(&name) {
             None => {
-                let vassal = Vassal::new(definition, addresses, at.now);
+                let vassal = Vassal::new(definition, addresses, State::Waiting { until: at.now });
                 self.vassals.insert(name.clone(), vassal);
                 Change::Restart
             }
             Some(vassal) => {
                 let change = Change::between(&vassal.definition, &definition);
-                vassal.definition = definition;
-                vassal.addresses = addresses;
+                vassal.redefine(definition, addresses);
                 change
             }
         };
@@ -161,51 +160,51 @@ impl Emperor {
                 })?
             }
         };
-        let mut settled = definition.clone();
-        settled.network.address = Addresses::Fixed(addresses.clone());
-        self.claims.claim(&settled).map_err(|conflicts| {
-            conflicts
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ")
-        })?;
+        // What a process has stays its own until its end, whatever its file says by now.
+        let held = self.vassals.get(&definition.name).map_or(&[][..], Vassal::held);
+        let all = held.iter().chain(&addresses).copied().collect();
+        self.claims
+            .claim(&settled(definition, all))
+            .map_err(|conflicts| {
+                conflicts
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            })?;
         Ok(addresses)
     }
 
     /// A vassal of an earlier emperor goes on under this one, with the addresses it has.
     fn adopt(&mut self, adoption: Adoption, at: Moment, todo: &mut Vec<Action>) {
-        let name = adoption.definition.name.clone();
-        let run = match adoption.left {
-            Left::Running(run) => Some(run),
-            Left::Unborn | Left::Waiting { .. } | Left::Idle | Left::Down { .. } => None,
-        };
-        if let Some(run) = run {
-            self.next_life = self.next_life.max(run.life.0 + 1);
-        }
-        let mut settled = adoption.definition.clone();
-        settled.network.address = Addresses::Fixed(adoption.addresses.clone());
-        let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&settled).is_err();
+        let (name, life) = (adoption.definition.name.clone(), adoption.life);
+        self.next_life = self.next_life.max(life.0 + 1);
+        let claim = settled(&adoption.definition, adoption.addresses.clone());
+        let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&claim).is_err();
         if refused {
             // Never two processes for one vassal, nor two vassals for one address.
-            todo.extend(run.map(|run| Action::Kill { name, life: run.life }));
+            todo.push(Action::Kill { name, life });
             return;
         }
-        let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, at.now);
-        vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
-        match adoption.left {
-            Left::Running(_) => {}
-            Left::Unborn => vassal.uncount(),
-            Left::Waiting { until } => vassal.state = State::Waiting { until },
-            Left::Idle => {
-                vassal.state = State::Idle;
-                todo.push(Action::Await(name.clone()));
+        let (state, input) = match adoption.state {
+            State::Running(run) => (State::Waiting { until: at.now }, Some(Input::Adopted(run))),
+            // The process of such a state is not one of ours any more, if there is any.
+            State::Starting { .. } | State::Stopping { .. } | State::Gone => {
+                (State::Waiting { until: at.now }, None)
             }
-            Left::Down { end, why } => vassal.state = State::Down { end, why },
+            state @ (State::Waiting { .. } | State::Idle | State::Down { .. }) => (state, None),
+        };
+        if state == State::Idle {
+            todo.push(Action::Await(name.clone()));
         }
+        if adoption.definition.network.address == Addresses::Auto {
+            self.book.learn(&name, &adoption.addresses);
+        }
+        let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, state);
+        vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
         self.vassals.insert(name.clone(), vassal);
-        if let Some(run) = run {
-            self.input(&name, Input::Adopted(run), at, todo);
+        if let Some(input) = input {
+            self.input(&name, input, at, todo);
         }
     }
 
@@ -281,10 +280,23 @@ impl Emperor {
             vassal.last_end = Some(end);
         }
         todo.extend(orders.into_iter().filter_map(|order| vassal.order(order)));
+        if vassal.lets_go() {
+            // Fails for nobody who held all of it before.
+            let _ = self
+                .claims
+                .claim(&settled(&vassal.definition, vassal.addresses.clone()));
+        }
         if vassal.state == State::Gone {
             self.vassals.remove(name);
             self.claims.release(name);
             todo.push(Action::Forget(name.clone()));
         }
     }
+}
+
+/// `definition` with exactly these addresses.
+fn settled(definition: &Definition, addresses: Vec<IpNet>) -> Definition {
+    let mut settled = definition.clone();
+    settled.network.address = Addresses::Fixed(addresses);
+    settled
 }

@@ -139,9 +139,7 @@ pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut 
         }
         (Starting { life, .. }, Born { pid }) => {
             let run = Run::new(life, pid, at.now, at.definition);
-            if run.is_ready() {
-                orders.push(Order::Say(Notice::Ready));
-            } else if let Ready::Tcp(_) = at.definition.ready {
+            if let Ready::Tcp(_) = at.definition.ready {
                 orders.push(Order::Probe(life));
             }
             Running(run)

@@ -1,7 +1,6 @@
 //! One vassal as the emperor knows it, and what an order of the table means for it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use ipnet::IpNet;
 
@@ -26,22 +25,53 @@ pub struct Vassal {
     pub restarts: u64,
     /// How the last life ended.
     pub last_end: Option<End>,
+    /// The addresses of the process that exists, if they differ from those of the newest definition.
+    held: Vec<IpNet>,
     pub(super) pacing: Pacing,
     pub(super) lives: u64,
 }
 
 impl Vassal {
-    /// One that has just been defined: it waits for nothing.
-    pub(super) fn new(definition: Arc<Definition>, addresses: Vec<IpNet>, now: Instant) -> Self {
+    /// One without a history.
+    pub(super) fn new(definition: Arc<Definition>, addresses: Vec<IpNet>, state: State) -> Self {
         Self {
             definition,
             addresses,
-            state: State::Waiting { until: now },
+            state,
             restarts: 0,
             last_end: None,
+            held: Vec::new(),
             pacing: Pacing::default(),
             lives: 0,
         }
+    }
+
+    /// A newer definition takes over; a process that exists keeps its addresses to its end.
+    pub(super) fn redefine(&mut self, definition: Arc<Definition>, addresses: Vec<IpNet>) {
+        let old = std::mem::replace(&mut self.addresses, addresses);
+        self.definition = definition;
+        if self.state.life().is_some() && self.held.is_empty() && old != self.addresses {
+            self.held = old;
+        }
+    }
+
+    /// Addresses that are its process's and not its definition's.
+    pub(super) fn held(&self) -> &[IpNet] {
+        if self.held.is_empty() && self.state.life().is_some() {
+            &self.addresses
+        } else {
+            &self.held
+        }
+    }
+
+    /// Whether addresses that it held beyond its definition are free now.
+    pub(super) fn lets_go(&mut self) -> bool {
+        let over = match self.state {
+            // A new process has the addresses of the newest definition.
+            State::Starting { .. } | State::Waiting { .. } | State::Idle | State::Down { .. } => true,
+            State::Running(_) | State::Stopping { .. } | State::Gone => false,
+        };
+        over && !std::mem::take(&mut self.held).is_empty()
     }
 
     /// Goes on from what an earlier emperor counted.
@@ -50,12 +80,6 @@ impl Vassal {
         self.pacing = pacing;
         self.last_end = last_end;
         self.lives = restarts + 1;
-    }
-
-    /// The last process that was counted never was.
-    pub(super) fn uncount(&mut self) {
-        self.lives = self.restarts;
-        self.restarts = self.restarts.saturating_sub(1);
     }
 
     /// How often it died in a row, for [`Pacing::resumed`].

@@ -28,22 +28,25 @@ use crate::config::Definition;
 use crate::config::definition::Addresses;
 use crate::config::settings::Offload;
 use crate::emperor::pacing::Pacing;
-use crate::emperor::state::{End, Fault};
-use crate::emperor::{Adoption, Event, Left, Run, Word};
+use crate::emperor::state::{End, Fault, Life, State};
+use crate::emperor::{Adoption, Event, Run, Word};
 use crate::router::Traffic;
 use crate::sys::process::send_signal;
 use crate::sys::readiness::readable;
 
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
+use super::dialogue::Spoken;
+use super::ears::{Ears, Sockets};
 use super::error::{Doing, HostError};
 use super::init;
-use super::life::{self, Handle, Traces};
+use super::life::{Handle, Heir, Traces};
 use super::netns;
+use super::notify::Speakers;
 use super::process::{self, Process};
 use super::state::{Body, Kept, Record, Remains, StateFiles};
 use super::tree::Tree;
-use super::tun::{self, Tun};
+use super::tun::{self, Tun, when_free};
 use super::upgrade::Inherited;
 
 /// Vassals whose namespaces are entered at one time.
@@ -78,8 +81,8 @@ enum Remnant {
     Nothing,
     /// It ended, and waits to be reaped.
     Ended(Arc<OwnedFd>),
-    /// It goes on; its tun, or why it cannot be left to go on.
-    Alive(Arc<OwnedFd>, Result<Tun, Fault>),
+    /// It goes on; its tun and sockets, or why it cannot be left to go on.
+    Alive(Arc<OwnedFd>, Result<(Tun, Sockets), Fault>),
 }
 
 impl Daemon {
@@ -150,18 +153,24 @@ impl Daemon {
         }
         self.totals.insert(name.clone(), record.traffic);
         self.watch.expect(record.definition);
-        let left = match (&life, record.kept) {
+        let last = match (&life, &record.kept) {
+            (Some((Body { life, .. }, _)), _) | (None, Kept::Unborn { life, .. }) => *life,
+            (None, Kept::Alive(body)) => body.life,
+            (None, Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. }) => Life(0),
+        };
+        let state = match (&life, record.kept) {
             (Some((body, _)), _) => {
                 let pid = record.pid.unwrap_or(body.process.pid);
                 let since = body.born.map_or(now, Moment::instant);
-                Left::Running(Run::adopted(body.life, pid, since, record.ready, now, &definition))
+                let ready = record.ready;
+                State::Running(Run::adopted(last, pid, since, ready, now, &definition))
             }
-            (None, Kept::Alive(_) | Kept::Unborn { .. }) => Left::Unborn,
-            (None, Kept::Waiting { until }) => Left::Waiting {
+            (None, Kept::Alive(_) | Kept::Unborn { .. }) => State::Waiting { until: now },
+            (None, Kept::Waiting { until }) => State::Waiting {
                 until: until.instant(),
             },
-            (None, Kept::Idle) => Left::Idle,
-            (None, Kept::Down { end, why }) => Left::Down { end, why },
+            (None, Kept::Idle) => State::Idle,
+            (None, Kept::Down { end, why }) => State::Down { end, why },
         };
         let under = Arc::new(definition.clone());
         let next = life.and_then(|(body, remnant)| self.hold(&under, &record.addresses, body, remnant));
@@ -169,7 +178,8 @@ impl Daemon {
         self.tell(Event::Adopted(Box::new(Adoption {
             definition,
             addresses: record.addresses,
-            left,
+            state,
+            life: last,
             restarts: record.restarts,
             pacing: Pacing::resumed(record.deaths_in_a_row),
             last_end: record.last_end,
@@ -194,17 +204,37 @@ impl Daemon {
             life,
             word: Word::Fault(fault),
         };
-        let (pidfd, tun) = match remnant {
+        let (pidfd, found) = match remnant {
             Remnant::Nothing => {
                 let end = End::Unknown;
                 return Some(Event::Ended { name, life, end });
             }
             Remnant::Ended(pidfd) => (pidfd, None),
-            Remnant::Alive(pidfd, tun) => (pidfd, Some(tun)),
+            Remnant::Alive(pidfd, found) => (pidfd, Some(found)),
         };
+        let (tun, sockets) = match found {
+            None => (None, Sockets::default()),
+            Some(Ok((tun, sockets))) => (Some(Ok(tun)), sockets),
+            Some(Err(why)) => (Some(Err(why)), Sockets::default()),
+        };
+        let main = body.main.map(|main| main.open().map(Arc::new));
+        let handle = Arc::new(Handle::of(
+            pidfd.clone(),
+            main.clone().flatten(),
+            sockets.channel.clone(),
+        ));
+        if matches!(main, Some(None)) {
+            // What it said is its main process has ended, so it has.
+            handle.doom();
+        }
+        let speakers = Speakers::of(body.process.pid, body.netns);
+        let ears = Ears::new(sockets, speakers).unwrap_or_else(|error| {
+            tracing::error!(%name, %error, "the vassal is not heard");
+            None
+        });
         let alive = Alive {
             name: name.clone(),
-            handle: Arc::new(Handle::of(pidfd.clone())),
+            handle: handle.clone(),
             under: under.clone(),
             addresses: addresses.to_vec(),
             traces: Some(Traces {
@@ -214,6 +244,8 @@ impl Daemon {
             }),
             born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
             tree: body.tree.clone(),
+            spoken: Spoken::default(),
+            probe: None,
             port: None,
             written: Traffic::default(),
         };
@@ -222,9 +254,17 @@ impl Daemon {
             // A program that has closed its output has no FIFO any more.
             tracing::debug!(%name, %error, "no output to go on with");
         }
-        let tree = body.tree.map(Tree::adopt);
-        let process = (body.process.pid, pidfd);
-        tokio::spawn(life::go_on(name.clone(), life, process, tree, self.herald.clone()));
+        let heir = Heir {
+            name: name.clone(),
+            life,
+            process: (body.process.pid, pidfd),
+            main: main.flatten(),
+            tree: body.tree.map(Tree::adopt),
+            ears,
+            handle,
+            herald: self.herald.clone(),
+        };
+        tokio::spawn(heir.live());
         match tun? {
             Ok(tun) => match self.give_port(life, tun) {
                 Ok(()) => None,
@@ -280,17 +320,17 @@ async fn look_for(
     if !fits(record, subnets) {
         return Some(Remnant::Alive(pidfd, Err(Fault::Displaced)));
     }
-    let tun = match inherited {
-        Some(fd) => tun::inherit(fd, offload),
+    let found = match inherited {
+        Some(fd) => inherit(record, body, &pidfd, fd, offload).await,
         None => attach(record, body, &pidfd, offload).await,
     };
-    Some(match tun {
+    Some(match found {
         Err(_) if process::has_ended(&pidfd) => Remnant::Ended(pidfd),
         Err(error) => {
             tracing::error!(name = %record.name, "{error}");
             Remnant::Alive(pidfd, Err(Fault::DeviceLost))
         }
-        Ok(tun) => Remnant::Alive(pidfd, Ok(tun)),
+        Ok(found) => Remnant::Alive(pidfd, Ok(found)),
     })
 }
 
@@ -306,17 +346,48 @@ fn fits(record: &Record, subnets: &[IpNet]) -> bool {
             })
 }
 
-/// Opens the tun of a life, if it is the one that was made for it.
-async fn attach(record: &Record, body: &Body, pidfd: &OwnedFd, offload: Offload) -> Result<Tun, HostError> {
-    tun::when_free(|| {
+/// Opens the tun of a life, if it is the one that was made for it, and the sockets over which it speaks.
+async fn attach(
+    record: &Record,
+    body: &Body,
+    pidfd: &Arc<OwnedFd>,
+    offload: Offload,
+) -> Result<(Tun, Sockets), HostError> {
+    when_free(|| {
         let (device, netns, index) = (record.device.clone(), body.netns, body.index);
         let changed = HostError::new(Doing::AttachTun, &device, Errno::ENODEV).within(record.name.as_str());
+        let sockets = sockets(record, body, pidfd);
         netns::inside(pidfd.as_fd(), record.name.as_str(), move || {
             let is_same = netns::inode(netns::current()?)? == netns && tun::index(&device) == Ok(index);
-            if is_same { tun::adopt(&device, offload) } else { Err(changed) }
+            if !is_same {
+                return Err(changed);
+            }
+            Ok((tun::adopt(&device, offload)?, sockets()))
         })
     })
     .await
+}
+
+/// The same with a tun that is open; most vassals have no socket, and their namespace need not be entered.
+async fn inherit(
+    record: &Record,
+    body: &Body,
+    pidfd: &Arc<OwnedFd>,
+    tun: OwnedFd,
+    offload: Offload,
+) -> Result<(Tun, Sockets), HostError> {
+    let tun = tun::inherit(tun, offload)?;
+    if !record.under.has_notify() && body.channel.is_none() {
+        return Ok((tun, Sockets::default()));
+    }
+    let sockets = sockets(record, body, pidfd);
+    let sockets = netns::inside(pidfd.as_fd(), record.name.as_str(), move || Ok(sockets())).await?;
+    Ok((tun, sockets))
+}
+
+fn sockets(record: &Record, body: &Body, pidfd: &Arc<OwnedFd>) -> impl FnOnce() -> Sockets + Send + use<> {
+    let (definition, pidfd, channel) = (record.under.clone(), pidfd.clone(), body.channel);
+    move || Sockets::regain(&definition, &*pidfd, channel)
 }
 
 /// Whether the command of a process was reached. Its emperor has died, so its gate opens no more: in a moment it has

@@ -12,11 +12,13 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use super::error::{Doing, HostError};
 
-/// The system calls of the packet loop, of the allocator (old tables are freed here) and of a thread's end.
+/// The system calls of the packet loop (either engine's; a ring is restricted by itself, see `sys::uring`), of the allocator (old tables are freed here) and of a thread's end.
 const ALLOWED: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_epoll_wait,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
     libc::SYS_epoll_ctl,
     libc::SYS_futex,
     libc::SYS_close,

@@ -19,12 +19,14 @@ use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
+use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News, Traces};
 use super::logs::{Logs, Screen};
 use super::process;
 use super::record::Counters;
+use super::selftest;
 use super::service::Service;
 use super::signals::{Signals, Wanted};
 use super::spawn::Cradle;
@@ -49,6 +51,8 @@ pub(super) struct Alive {
     pub(super) born: Option<Instant>,
     /// The cgroup of its tree, if it has one.
     pub(super) tree: Option<PathBuf>,
+    pub(super) spoken: Spoken,
+    pub(super) probe: Option<Probing>,
     pub(super) port: Option<PortId>,
     /// The counters of its port as they were written down last.
     pub(super) written: Traffic,
@@ -114,10 +118,11 @@ impl Daemon {
             in_: settings.firewall_in.clone(),
             isolate: settings.router.isolate,
         };
+        settings.router.offload = selftest::decide(settings.router.offload).await?;
         let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
-        let workers = Workers::start(count, fabric.tables(), &lost_sender)?;
+        let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &lost_sender)?;
         let left = (&state, inherited.uplink.take());
-        let uplink = Uplink::start(&settings, station, left, &mut fabric, &workers).await?;
+        let uplink = Uplink::start(&settings, station, left, &mut fabric, &mut workers).await?;
         let book = AddressBook::new(remembered.clone());
         let mut daemon = Self {
             facts: Facts {

@@ -74,6 +74,7 @@ pub enum Doing {
     CreateTun,
     AttachTun,
     SetOffload,
+    TestOffload,
     EnterNamespace,
     IdentifyNamespace,
     OpenNetlink,
@@ -90,8 +91,12 @@ pub enum Doing {
     Open,
     OpenGate,
     OpenLog,
+    OpenNotify,
+    OpenChannel,
+    Probe,
     Confine,
     StartWorker,
+    StartEngine,
     ListenForSignals,
     Lock,
     MakeDirectory,
@@ -110,6 +115,7 @@ impl fmt::Display for Doing {
             Self::CreateTun => "creating the tun",
             Self::AttachTun => "attaching to the tun",
             Self::SetOffload => "setting the offloads of",
+            Self::TestOffload => "testing the offloads of",
             Self::EnterNamespace => "entering the network namespace of",
             Self::IdentifyNamespace => "identifying the network namespace of",
             Self::OpenNetlink => "opening a netlink socket for",
@@ -126,8 +132,12 @@ impl fmt::Display for Doing {
             Self::Open => "opening",
             Self::OpenGate => "opening the gate of",
             Self::OpenLog => "opening the log of",
+            Self::OpenNotify => "opening the notify socket of",
+            Self::OpenChannel => "opening the control socket of",
+            Self::Probe => "probing a port of",
             Self::Confine => "confining",
             Self::StartWorker => "starting a thread of",
+            Self::StartEngine => "starting the router on",
             Self::ListenForSignals => "listening for signals to",
             Self::Lock => "locking",
             Self::MakeDirectory => "making the directory",
@@ -141,6 +151,10 @@ impl fmt::Display for Doing {
 }
 
 /// What the operator can do about `errno` while `doing`.
+#[allow(
+    clippy::too_many_lines,
+    reason = "one table: where to look for a piece of advice"
+)]
 fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
     match (doing, errno) {
         (Doing::Clone, Errno::EPERM) => Some("run as root, or allow unprivileged user namespaces"),
@@ -148,7 +162,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::OpenTunDevice, Errno::EACCES | Errno::EPERM) => {
             Some("make /dev/net/tun accessible (chmod 0666 /dev/net/tun is the usual setting)")
         }
-        (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => Some("load the tun module"),
+        (Doing::OpenTunDevice, Errno::ENOENT | Errno::ENODEV | Errno::ENXIO) => {
+            Some("load the tun module (modprobe tun)")
+        }
         (Doing::CreateTun, Errno::EBUSY | Errno::EINVAL) => {
             Some("another program holds an interface of that name; choose another device name")
         }
@@ -165,6 +181,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::SetOffload, Errno::EINVAL) => {
             Some("this kernel lacks an offload; set router.offload to auto")
         }
+        (Doing::TestOffload, Errno::EPROTO) => {
+            Some("super-frames do not survive on this kernel; set router.offload to auto or off")
+        }
         (Doing::InstallNat | Doing::WatchNat, Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT) => {
             Some("this kernel has no nftables; set nat.masquerade to false")
         }
@@ -174,6 +193,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::SetForwarding, Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
             Some("switch it on outside this container, or set nat.ip_forward to false")
         }
+        (Doing::StartEngine, _) => Some(
+            "this kernel has or allows no such io_uring (Linux 6.7, kernel.io_uring_disabled, seccomp); set router.engine to auto or epoll",
+        ),
         (Doing::Lock, Errno::EAGAIN) => {
             Some("another emperor runs there; give this one its own run_directory")
         }
@@ -205,7 +227,7 @@ pub fn step_sentence(report: &Report) -> String {
         Step::NoNewPrivileges => "setting no_new_privs",
         Step::Directory => "changing to the directory",
         Step::Signals => "resetting signals",
-        Step::Descriptors => "closing descriptors",
+        Step::Descriptors => "handing over descriptors",
         Step::Exec => "executing",
     };
     let advice = match (report.step, errno) {

@@ -2,14 +2,13 @@
 //!
 //! The child of [`super::spawn`] execs this program again and lands here, single-threaded and with a clean
 //! heap, so that ordinary code is allowed. It waits at the gate for its [`Plan`], which the emperor sends
-//! once the network is there; a gate that closes first means that the vassal is no longer wanted, or that the
-//! emperor has died. From then on the process has a life of its own: it outlives its emperor. Then each
+//! once the network is there; a gate that closes first means that the vassal is no longer wanted. Then each
 //! step gives something up, in an order in which no later step needs it, and the last one is exec. A step
 //! that fails is reported to the emperor with its errno, and the process ends: nothing runs half confined.
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +18,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 
+use crate::sys::socket::receive;
 use crate::sys::{self, process};
 
 /// The first argument that makes this program an init stage.
@@ -27,6 +27,11 @@ pub const VERB: &str = "__init";
 pub const OURSELVES: &str = "mini-emperor";
 /// Where the command is looked up if the vassal's environment does not say.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The first descriptor of a command beside its standard ones.
+pub const FIRST: RawFd = 3;
+/// How many a command can get.
+const MOST: RawFd = 32;
 
 /// All that the init stage does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +80,7 @@ pub enum Step {
     Directory,
     /// Signals as a new program expects them.
     Signals,
-    /// No descriptor but 0, 1, 2 survives.
+    /// No descriptor but 0, 1, 2 and those for the command survives.
     Descriptors,
     /// The command itself.
     Exec,
@@ -112,10 +117,11 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let (Some(gate), Some(report)) = (number(0).and_then(sys::adopt), number(1).and_then(sys::adopt)) else {
         return ExitCode::from(126); // typed by hand: there is nobody to report to
     };
-    let Some(plan) = wait_at(gate) else {
+    let Some((plan, descriptors)) = wait_at(gate) else {
         return ExitCode::SUCCESS;
     };
-    let Err(failure) = plan.carry_out();
+    let report = lift(&report).unwrap_or(report);
+    let Err(failure) = plan.carry_out(&descriptors);
     if let Ok(text) = serde_json::to_vec(&failure) {
         // Nobody is left to tell if the emperor is gone.
         let _ = File::from(report).write_all(&text);
@@ -123,29 +129,62 @@ pub fn main(arguments: &[String]) -> ExitCode {
     ExitCode::from(126)
 }
 
-/// The plan, once the gate opens; `None` if it is shut for good.
-fn wait_at(gate: OwnedFd) -> Option<Plan> {
-    let mut text = Vec::new();
-    File::from(gate).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+/// Descriptors that this stage needs to its end lie above those that the command gets.
+fn lift(fd: &OwnedFd) -> Result<OwnedFd, Errno> {
+    process::lift(fd, FIRST + MOST)
+}
+
+/// The plan and the command's descriptors, once the gate opens; `None` if it is shut for good.
+fn wait_at(gate: OwnedFd) -> Option<(Plan, Vec<OwnedFd>)> {
+    let (mut text, mut descriptors) = (Vec::new(), Vec::new());
+    let mut control = nix::cmsg_space!([RawFd; 32]);
+    let mut chunk = [0; 4096];
+    loop {
+        match receive(&gate, &mut chunk, &mut control) {
+            Ok(received) if received.length == 0 => break,
+            Ok(received) => {
+                text.extend_from_slice(&chunk[..received.length]);
+                descriptors.extend(received.descriptors);
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+    Some((serde_json::from_slice(&text).ok()?, descriptors))
 }
 
 type Outcome = Result<(), Report>;
 
+/// Makes `descriptors` 3, 4, … of the command, and nothing else survives.
+fn hand_over(descriptors: Vec<OwnedFd>) -> Result<(), Errno> {
+    process::close_on_exec_from(FIRST.cast_unsigned())?;
+    for (number, fd) in (FIRST..FIRST + MOST).zip(descriptors) {
+        process::place(fd, number)?;
+    }
+    Ok(())
+}
+
 /// Names the step and the thing for whatever errno comes.
 fn step(step: Step, on: impl Into<String>, result: Result<(), Errno>) -> Outcome {
-    result.map_err(|errno| Report {
+    result.map_err(|errno| failure(step, on, errno))
+}
+
+fn failure(step: Step, on: impl Into<String>, errno: Errno) -> Report {
+    Report {
         step,
         on: on.into(),
         errno: errno as i32,
-    })
+    }
 }
 
 impl Plan {
-    fn carry_out(&self) -> Result<std::convert::Infallible, Report> {
+    fn carry_out(&self, descriptors: &[OwnedFd]) -> Result<std::convert::Infallible, Report> {
         step(Step::Session, "", nix::unistd::setsid().map(drop))?;
         // Opened while /proc is the host's and the file can still be reached.
         let ourselves = File::open("/proc/self/exe").ok();
+        let ourselves = ourselves.and_then(|file| lift(&file.into()).ok()).map(File::from);
+        let descriptors = descriptors.iter().map(lift).collect::<Result<Vec<_>, _>>();
+        let descriptors = descriptors.map_err(|errno| failure(Step::Descriptors, "", errno))?;
         self.separate_mounts()?;
         if let Some(hostname) = &self.hostname {
             step(Step::Hostname, hostname, nix::unistd::sethostname(hostname))?;
@@ -154,7 +193,7 @@ impl Plan {
         let directory = self.directory.display().to_string();
         step(Step::Directory, directory, nix::unistd::chdir(&self.directory))?;
         step(Step::Signals, "", process::reset_signals())?;
-        step(Step::Descriptors, "", process::close_on_exec_from(3))?;
+        step(Step::Descriptors, "", hand_over(descriptors))?;
         Err(self.exec(ourselves))
     }
 

@@ -10,24 +10,29 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 use nix::libc;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
+use crate::emperor::Word;
 use crate::emperor::state::{End, Life};
-use crate::sys::process::send_signal;
+use crate::sys::process::{open_pid, send_signal};
 use crate::sys::readiness::readable;
 
+use super::channel;
+use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
 use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
+use super::notify::{self, Said, Speakers};
 use super::process::{self, Process};
 use super::spawn::{self, Cradle, Newborn};
 use super::tree::Tree;
@@ -57,6 +62,8 @@ pub enum News {
         /// Process id.
         pid: u32,
     },
+    /// It said something.
+    Heard(Vec<Heard>),
     /// It is over and reaped.
     Ended(End),
 }
@@ -64,38 +71,83 @@ pub enum News {
 /// Where the daemon hears news.
 pub type Herald = mpsc::UnboundedSender<(Name, Life, News)>;
 
-/// What the daemon holds of a life: the power to end it.
+/// What the daemon holds of a life: the power to speak to it and to end it.
 #[derive(Default)]
 pub struct Handle {
     pidfd: OnceLock<Arc<OwnedFd>>,
+    main: Mutex<Option<Arc<OwnedFd>>>,
+    channel: OnceLock<Arc<OwnedFd>>,
     doomed: AtomicBool,
 }
 
 impl Handle {
-    /// Sends a signal; nothing if there is no process any more.
+    /// Sends a signal to the main process; nothing if there is none any more.
     pub fn signal(&self, signal: i32) {
-        if let Some(pidfd) = self.pidfd.get() {
+        if let Some(pidfd) = self.main().as_ref().or(self.pidfd.get()) {
             // ESRCH: it has ended by itself.
             let _ = send_signal(pidfd, signal);
         }
     }
 
-    /// Kills the process, also one that is not yet born.
-    pub fn doom(&self) {
-        self.doomed.store(true, Ordering::Relaxed);
-        self.signal(libc::SIGKILL);
+    /// From here on, this process is the main one; absent = the first.
+    pub fn follow(&self, main: Option<Arc<OwnedFd>>) {
+        *self.main.lock().unwrap_or_else(PoisonError::into_inner) = main;
     }
 
-    /// The hold on a process that exists.
-    pub fn of(pidfd: Arc<OwnedFd>) -> Self {
+    /// Whether another process than the first is the main one.
+    pub fn has_other(&self) -> bool {
+        self.main().is_some()
+    }
+
+    fn main(&self) -> Option<Arc<OwnedFd>> {
+        self.main.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first process, once there is one.
+    pub fn pidfd(&self) -> Option<Arc<OwnedFd>> {
+        self.pidfd.get().cloned()
+    }
+
+    /// The hold on a process that exists: the first, its main process if that is another one, its control socket.
+    pub fn of(
+        pidfd: Arc<OwnedFd>,
+        main: Option<Arc<OwnedFd>>,
+        channel: Option<Arc<OwnedFd>>,
+    ) -> Self {
         let handle = Self::default();
         let _ = handle.pidfd.set(pidfd);
+        handle.follow(main);
+        if let Some(channel) = channel {
+            let _ = handle.channel.set(channel);
+        }
         handle
     }
 
     /// Whether there was a process, and it has ended.
     pub fn has_ended(&self) -> bool {
         self.pidfd.get().is_some_and(process::has_ended)
+    }
+
+    /// Whether there is a control socket.
+    pub fn has_channel(&self) -> bool {
+        self.channel.get().is_some()
+    }
+
+    /// Speaks on the control socket.
+    ///
+    /// # Errors
+    /// `ENOTCONN` if there is none, or as [`channel::tell`].
+    pub fn tell(&self, command: channel::Command) -> Result<(), Errno> {
+        let channel = self.channel.get().ok_or(Errno::ENOTCONN)?;
+        channel::tell(channel, command)
+    }
+
+    /// Kills the process, also one that is not yet born.
+    pub fn doom(&self) {
+        self.doomed.store(true, Ordering::Relaxed);
+        for pidfd in self.main().iter().chain(self.pidfd.get()) {
+            let _ = send_signal(pidfd, libc::SIGKILL);
+        }
     }
 
     fn is_doomed(&self) -> bool {
@@ -150,7 +202,7 @@ impl Birth {
         match Box::pin(self.be_born(&tell)).await {
             Ok(body) => {
                 tell(News::Born { pid: body.pid });
-                tell(News::Ended(body.end().await));
+                tell(News::Ended(body.end(None, &tell).await));
             }
             Err(why) => tell(News::Ended(End::Stillborn(why))),
         }
@@ -171,6 +223,8 @@ impl Birth {
             pid: newborn.pid,
             pidfd: newborn.pidfd.clone(),
             tree: None,
+            ears: None,
+            handle: self.handle.clone(),
         };
         let _ = self.handle.pidfd.set(newborn.pidfd.clone());
         let failure = match self.raise(newborn, &mut body, tell).await {
@@ -180,7 +234,7 @@ impl Birth {
         };
         // ESRCH: it has ended by itself.
         let _ = send_signal(&body.pidfd, libc::SIGKILL);
-        body.end().await;
+        body.end(None, tell).await;
         Err(failure)
     }
 
@@ -196,10 +250,14 @@ impl Birth {
             let tree = Tree::plant(path, &self.definition.name, pid).map_err(|error| error.to_string())?;
             body.tree = Some(tree);
         }
-        let (tun, netns, index) = self
+        let (tun, (netns, index), sockets, theirs) = self
             .give_network(&newborn)
             .await
             .map_err(|error| error.to_string())?;
+        if let Some(channel) = &sockets.channel {
+            let _ = self.handle.channel.set(channel.clone());
+        }
+        body.ears = Ears::new(sockets, Speakers::of(pid, netns)).map_err(|error| error.to_string())?;
         let process = Process::of(pid).ok_or("its process has ended")?;
         let (answer, attached) = oneshot::channel();
         tell(News::Prepared {
@@ -212,8 +270,9 @@ impl Birth {
             answer,
         });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
+        let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         let report = newborn
-            .open_gate(&plan(&self.definition))
+            .open_gate(&plan(&self.definition), &descriptors)
             .map_err(|error| error.to_string())?;
         let report = Arc::new(report);
         // Readable or closed: either way the outcome is known.
@@ -222,15 +281,19 @@ impl Birth {
         Ok(spawn::outcome(&report))
     }
 
-    async fn give_network(&self, newborn: &Newborn) -> Result<(Tun, u64, u32), HostError> {
+    async fn give_network(
+        &self,
+        newborn: &Newborn,
+    ) -> Result<(Tun, (u64, u32), Sockets, Option<OwnedFd>), HostError> {
         let name = self.definition.name.as_str();
         let network = &self.definition.network;
         let (device, offload, on) = (network.device.clone(), self.offload, name.to_owned());
-        let (tun, socket, inode, index) = netns::inside(newborn.pidfd.as_fd(), name, move || {
+        let definition = self.definition.clone();
+        let (tun, socket, numbers, sockets) = netns::inside(newborn.pidfd.as_fd(), name, move || {
             // Persistent: it goes with its namespace, in one sweep with all the others, and not one by one.
             let tun = tun::open(&device, offload, true)?;
-            let index = tun::index(&device)?;
-            Ok((tun, link::route_socket(&on)?, netns::inode(netns::current()?)?, index))
+            let numbers = (netns::inode(netns::current()?)?, tun::index(&device)?);
+            Ok((tun, link::route_socket(&on)?, numbers, Sockets::open(&definition)?))
         })
         .await?;
         let plan = LinkPlan {
@@ -244,32 +307,87 @@ impl Birth {
         link::configure(socket, &plan)
             .await
             .map_err(|error| error.within(name))?;
-        Ok((tun, inode, index))
+        let (sockets, theirs) = sockets;
+        Ok((tun, numbers, sockets, theirs))
     }
 }
 
-/// What exists of a life: its first process, and the cgroup that holds the others if no pid namespace does.
+/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, and
+/// the sockets over which it speaks.
 struct Body {
     pid: u32,
     pidfd: Arc<OwnedFd>,
     tree: Option<Tree>,
+    ears: Option<Box<Ears>>,
+    handle: Arc<Handle>,
 }
 
 impl Body {
-    /// Waits for the end of the first process and reaps it; the others end with it.
-    async fn end(self) -> End {
+    /// Waits for the end of the life; all that is left of it ends with it.
+    async fn end(mut self, main: Option<Arc<OwnedFd>>, tell: &impl Fn(News)) -> End {
+        let main = main.and_then(|main| readable(main).ok());
         let end = match readable(self.pidfd.clone()) {
-            Ok(watched) => how_it_ended(&watched).await,
+            Ok(first) => self.watch(first, main, tell).await,
             // Without a place in the event queue, the end is waited for on a thread of its own.
             Err(_) => {
-                let waited = tokio::task::spawn_blocking(move || spawn::reap(&self.pidfd)).await;
+                let pidfd = self.pidfd.clone();
+                let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
                 waited.ok().flatten().unwrap_or(End::Unknown)
             }
         };
+        let last = self.ears.as_ref().map(|ears| ears.last()).unwrap_or_default();
+        if !last.is_empty() {
+            tell(News::Heard(last));
+        }
         if let Some(tree) = self.tree {
             tree.fell().await;
         }
         end
+    }
+
+    /// Passes on what is heard until the first process ends, or the one that was named as the main one.
+    async fn watch(
+        &mut self,
+        first: AsyncFd<Arc<OwnedFd>>,
+        mut main: Option<AsyncFd<Arc<OwnedFd>>>,
+        tell: &impl Fn(News),
+    ) -> End {
+        let mut end = None;
+        loop {
+            tokio::select! {
+                heard = hear(self.ears.as_mut()) => {
+                    main = self.follow(&heard).or(main);
+                    tell(News::Heard(heard));
+                }
+                _ = first.readable(), if end.is_none() => {
+                    let first_end = how_it_ended(&first).await;
+                    // Nothing outlives the first process of a pid namespace.
+                    if main.is_none() || self.tree.is_none() {
+                        return first_end;
+                    }
+                    end = Some(first_end);
+                }
+                () = gone(main.as_ref()) => {
+                    if end.is_none() {
+                        // ESRCH: it has ended by itself.
+                        let _ = send_signal(first.get_ref(), libc::SIGKILL);
+                        how_it_ended(&first).await;
+                    }
+                    return End::Unknown;
+                }
+            }
+        }
+    }
+
+    /// Takes note of a new main process.
+    fn follow(&self, heard: &[Heard]) -> Option<AsyncFd<Arc<OwnedFd>>> {
+        let named = heard.iter().rev().find_map(|heard| match heard {
+            Heard::Said(Said::Word(Word::MainPid(pid))) => Some(*pid),
+            Heard::Said(Said::Word(_) | Said::Status(_) | Said::Errno(_)) | Heard::Byte(_) => None,
+        })?;
+        let main = Arc::new(open_pid(named).ok()?);
+        self.handle.follow((named != self.pid).then(|| main.clone()));
+        readable(main).ok().filter(|_| named != self.pid)
     }
 }
 
@@ -292,10 +410,58 @@ async fn how_it_ended(watched: &AsyncFd<Arc<OwnedFd>>) -> End {
     tokio::time::timeout(REAPED_WITHIN, reaped).await.unwrap_or(End::Unknown)
 }
 
-/// A life that began under another emperor: its end is all that is left to tell.
-pub async fn go_on(name: Name, life: Life, (pid, pidfd): (u32, Arc<OwnedFd>), tree: Option<Tree>, herald: Herald) {
-    let end = Body { pid, pidfd, tree }.end().await;
-    let _ = herald.send((name, life, News::Ended(end)));
+/// A life that began under another emperor, from here to its end.
+pub struct Heir {
+    /// Whose.
+    pub name: Name,
+    /// Which.
+    pub life: Life,
+    /// Its first process.
+    pub process: (u32, Arc<OwnedFd>),
+    /// Its main process, if that is another one.
+    pub main: Option<Arc<OwnedFd>>,
+    /// The cgroup of its tree.
+    pub tree: Option<Tree>,
+    /// The sockets over which it speaks.
+    pub ears: Option<Box<Ears>>,
+    /// The daemon's hold on it.
+    pub handle: Arc<Handle>,
+    /// Where its news go.
+    pub herald: Herald,
+}
+
+impl Heir {
+    /// Lives the life to its end.
+    pub async fn live(self) {
+        let (name, life, herald) = (self.name, self.life, self.herald);
+        let tell = move |news| {
+            // The daemon is gone only at the very end, when nobody listens any more.
+            let _ = herald.send((name.clone(), life, news));
+        };
+        let (pid, pidfd) = self.process;
+        let body = Body {
+            pid,
+            pidfd,
+            tree: self.tree,
+            ears: self.ears,
+            handle: self.handle,
+        };
+        tell(News::Ended(body.end(self.main, &tell).await));
+    }
+}
+
+async fn hear(ears: Option<&mut Box<Ears>>) -> Vec<Heard> {
+    match ears {
+        Some(ears) => ears.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn gone(pidfd: Option<&AsyncFd<Arc<OwnedFd>>>) {
+    match pidfd {
+        Some(pidfd) => drop(pidfd.readable().await),
+        None => std::future::pending().await,
+    }
 }
 
 fn plan(definition: &Definition) -> Plan {
@@ -329,5 +495,15 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         variables.insert("HOME".to_owned(), who.home.display().to_string());
     }
     variables.extend(definition.env.clone());
+    // How it speaks to the emperor is not the definition's to say.
+    if definition.has_notify() {
+        variables.insert("NOTIFY_SOCKET".to_owned(), notify::ADDRESS.to_owned());
+        if let Some(every) = definition.watchdog {
+            variables.insert("WATCHDOG_USEC".to_owned(), every.as_micros().to_string());
+        }
+    }
+    if definition.has_channel() {
+        variables.insert(channel::VARIABLE.to_owned(), init::FIRST.to_string());
+    }
     variables.into_iter().collect()
 }

@@ -2,10 +2,13 @@
 
 pub mod adopt;
 pub mod ask;
+pub mod channel;
 pub mod clock;
 pub mod confine;
 pub mod daemon;
 pub mod deploy;
+pub mod dialogue;
+pub mod ears;
 pub mod error;
 pub mod facts;
 pub mod forwarding;
@@ -15,11 +18,15 @@ pub mod link;
 pub mod logs;
 pub mod nat;
 pub mod netns;
+pub mod notify;
 pub mod perform;
+mod posts;
+pub mod probe;
 pub mod process;
 pub mod pulse;
 pub mod record;
 pub mod rootless;
+pub mod selftest;
 pub mod service;
 pub mod signals;
 pub mod spawn;
@@ -31,6 +38,7 @@ pub mod tun;
 pub mod upgrade;
 pub mod uplink;
 pub mod watch;
+mod way;
 pub mod workers;
 
 pub use error::{Doing, HostError};

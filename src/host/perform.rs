@@ -1,16 +1,12 @@
 //! What the emperor decided, done; and what the lives tell, passed on.
 
-use nix::libc;
-
-use crate::config::definition::{Farewell, Reload};
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
-use crate::emperor::table::Notice;
 use crate::emperor::{Action, Event};
 use crate::router::{Attachment, Traffic};
 
-use super::ask;
 use super::daemon::{Alive, Daemon, chance};
+use super::dialogue::{self, Spoken};
 use super::life::{Birth, News, Traces};
 use super::tree::Tree;
 use super::tun::Tun;
@@ -29,11 +25,11 @@ impl Daemon {
                 definition,
                 addresses,
             } => self.spawn(life, definition, addresses),
-            Action::Probe { .. } => {}
+            Action::Probe { name, life, port } => self.probe(name, life, port),
             Action::Reload { name, life, by } => self.reload(&name, life, by),
             Action::Ask { life, by, .. } => self.ask(life, by),
             Action::Await(name) => tracing::info!(%name, "waiting for a client"),
-            Action::Say { name, notice } => say(&name, notice),
+            Action::Say { name, notice } => dialogue::say(&name, notice),
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {
@@ -93,6 +89,8 @@ impl Daemon {
             traces: None,
             born: None,
             tree: tree.clone(),
+            spoken: Spoken::default(),
+            probe: None,
             port: None,
             written: Traffic::default(),
         };
@@ -110,38 +108,6 @@ impl Daemon {
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
-    }
-
-    fn reload(&self, name: &Name, life: Life, by: Reload) {
-        let Some(alive) = self.lives.get(&life) else {
-            return;
-        };
-        tracing::info!(%name, "asking the vassal to reload");
-        match by {
-            Reload::Signal(signal) => alive.handle.signal(signal),
-            Reload::Emperor | Reload::Restart => {}
-        }
-    }
-
-    fn ask(&self, life: Life, by: Farewell) {
-        let Some(alive) = self.lives.get(&life) else {
-            return;
-        };
-        let signal = match by {
-            Farewell::Signal(signal) => signal,
-            Farewell::Emperor => libc::SIGTERM,
-        };
-        let is_first = |traces: &Traces| {
-            alive.under.namespaces.pid && ask::would_end_any_other_process(traces.process.pid, signal)
-        };
-        if alive.traces.as_ref().is_some_and(is_first) {
-            // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
-            alive.handle.signal(libc::SIGKILL);
-        } else {
-            alive.handle.signal(signal);
-            // A stopped process cannot end.
-            alive.handle.signal(libc::SIGCONT);
-        }
     }
 
     fn update(&mut self, definition: &Arc<Definition>) {
@@ -181,6 +147,7 @@ impl Daemon {
                 }
                 self.tell(Event::Born { name, life, pid });
             }
+            News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }
     }
@@ -215,11 +182,11 @@ impl Daemon {
         alive.port = Some(port);
         let device = Device {
             port,
-            tun: Arc::new(tun.fd),
+            tun: tun.fd,
+            offloads: tun.offloads,
         };
-        self.workers
-            .attach(self.fabric.tables(), device)
-            .map_err(|error| error.to_string())
+        self.workers.attach(self.fabric.tables(), device);
+        Ok(())
     }
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
@@ -232,17 +199,5 @@ impl Daemon {
         }
         tracing::debug!(%name, %end, "vassal stopped");
         self.tell(Event::Ended { name, life, end });
-    }
-}
-
-/// Tells the operator what became of a running vassal.
-fn say(name: &Name, notice: Notice) {
-    match notice {
-        Notice::Ready => tracing::info!(%name, "vassal ready"),
-        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
-        Notice::ReloadLate(limit) => {
-            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
-        }
-        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
     }
 }

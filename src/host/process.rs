@@ -27,7 +27,7 @@ impl Process {
 
     /// Opens it, if it still exists; one that has ended and waits to be reaped does.
     pub fn open(self) -> Option<OwnedFd> {
-        let pidfd = sys::open(self.pid).ok()?;
+        let pidfd = sys::open_pid(self.pid).ok()?;
         // In this order: what /proc says now is said of the process that is open, or the pid is free again.
         (Self::of(self.pid) == Some(self) && sys::send_signal(&pidfd, 0) != Err(Errno::ESRCH)).then_some(pidfd)
     }

@@ -13,6 +13,8 @@ use crate::emperor::{Action, Event, Vassal, Word};
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::error::HostError;
+use super::init;
+use super::process::Process;
 use super::state::{Body, Kept, Record};
 
 /// How old counters in a record can be; so much of them is lost by a `kill -9`.
@@ -128,6 +130,16 @@ impl Daemon {
             boot: self.boot.clone(),
             restarts: vassal.restarts,
             deaths_in_a_row: vassal.deaths_in_a_row(),
+            status: alive.and_then(|alive| alive.spoken.status.clone()),
+            why: match &vassal.state {
+                State::Down { why, .. } => Some(why.to_string()),
+                State::Waiting { .. }
+                | State::Idle
+                | State::Starting { .. }
+                | State::Running(_)
+                | State::Stopping { .. }
+                | State::Gone => None,
+            },
             last_end: vassal.last_end.clone(),
             traffic: self.traffic_of(name),
             kept: kept(vassal, life, alive),
@@ -207,6 +219,12 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
                 netns: traces.netns,
                 index: traces.index,
                 tree,
+                main: vassal
+                    .state
+                    .run()
+                    .filter(|run| run.pid != traces.process.pid)
+                    .and_then(|run| Process::of(run.pid)),
+                channel: alive.handle.has_channel().then_some(init::FIRST),
                 born: alive.born.map(Moment::of),
             })),
         };

@@ -1,18 +1,19 @@
 //! The birth of a vassal, up to the gate.
 //!
-//! The child is cloned into its namespaces, execs the [init stage](super::init) and waits at a gate: a pipe
-//! through which its plan comes once network and router port are ready. A second pipe brings back the one
-//! failure that can happen between the gate and the command; exec closes it.
+//! The child is cloned into its namespaces, execs the [init stage](super::init) and waits at a gate: a socket
+//! through which its plan, and the descriptors that its command gets, come once network and router port are
+//! ready. A pipe brings back the one failure that can happen between the gate and the command; exec closes it.
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, pipe2};
 
@@ -52,7 +53,8 @@ impl Cradle {
         output: BorrowedFd<'_>,
     ) -> Result<Newborn, HostError> {
         let failed = |errno| HostError::new(Doing::Clone, definition.name.as_str(), errno);
-        let (theirs_gate, gate) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        let (family, kind) = (AddressFamily::Unix, SockType::Stream);
+        let (theirs_gate, gate) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
         let (report, theirs_report) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
         let arguments = ["mini-emperor", init::VERB]
             .into_iter()
@@ -108,12 +110,22 @@ pub struct Newborn {
 }
 
 impl Newborn {
-    /// Opens the gate. What comes back becomes readable when the outcome is known: see [`outcome`].
-    pub fn open_gate(self, plan: &init::Plan) -> Result<OwnedFd, HostError> {
+    /// Opens the gate. The command gets `descriptors` as 3, 4, … What comes back becomes readable when the
+    /// outcome is known: see [`outcome`].
+    pub fn open_gate(self, plan: &init::Plan, descriptors: &[BorrowedFd<'_>]) -> Result<OwnedFd, HostError> {
         let on = || plan.command.first().cloned().unwrap_or_default();
         let failed = |e: &std::io::Error| HostError::from_io(Doing::OpenGate, on(), e);
         let text = serde_json::to_vec(plan).map_err(|e| failed(&e.into()))?;
-        File::from(self.gate).write_all(&text).map_err(|e| failed(&e))?;
+        let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        let rights = if numbers.is_empty() { &[] } else { &rights[..] };
+        // A child that was killed meanwhile must not end us by SIGPIPE.
+        let (gate, flags) = (self.gate.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+        let sent = sendmsg::<()>(gate, &[IoSlice::new(&text)], rights, flags, None);
+        let sent = sent.map_err(|errno| failed(&errno.into()))?;
+        File::from(self.gate)
+            .write_all(&text[sent..])
+            .map_err(|e| failed(&e))?;
         Ok(self.report)
     }
 }

@@ -78,6 +78,10 @@ pub struct Record {
     pub restarts: u64,
     /// How many deaths in a row its back-off counts.
     pub deaths_in_a_row: u32,
+    /// What it says that it does.
+    pub status: Option<String>,
+    /// Why it is not started again.
+    pub why: Option<String>,
     /// How its last life ended.
     pub last_end: Option<End>,
     /// What it moved and lost in all its lives.
@@ -130,6 +134,10 @@ pub struct Body {
     pub index: u32,
     /// The cgroup of its tree, if it has one.
     pub tree: Option<PathBuf>,
+    /// Its main process, if it has named another one.
+    pub main: Option<Process>,
+    /// The number of its control socket, if it was given one.
+    pub channel: Option<i32>,
     /// When the command's first instruction ran; absent until then.
     pub born: Option<Moment>,
 }

@@ -26,7 +26,8 @@ impl Daemon {
         }
         let device = &self.settings.router.device;
         tracing::info!(
-            "status uplink={device} offload={} {}",
+            "status uplink={device} engine={} offload={} {}",
+            self.workers.engine(),
             self.uplink.offload(),
             counters(&self.uplink_traffic())
         );
@@ -38,8 +39,12 @@ impl Daemon {
 
 fn counters(traffic: &Traffic) -> String {
     let mut text = format!(
-        "receive_packets={} receive_bytes={} transmit_packets={} transmit_bytes={}",
-        traffic.receive_packets, traffic.receive_bytes, traffic.transmit_packets, traffic.transmit_bytes,
+        "receive_packets={} receive_bytes={} transmit_packets={} transmit_bytes={} segmented_packets={}",
+        traffic.receive_packets,
+        traffic.receive_bytes,
+        traffic.transmit_packets,
+        traffic.transmit_bytes,
+        traffic.segmented_packets,
     );
     for (reason, packets) in traffic.dropped.iter() {
         let _ = write!(text, " dropped.{}={packets}", reason.name());

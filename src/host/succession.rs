@@ -13,7 +13,6 @@ use super::daemon::Daemon;
 use super::error::HostError;
 use super::life::BIRTHS_AT_ONCE;
 use super::upgrade::{self, Luggage, Ready, Request};
-use super::workers::{Device, Workers};
 
 /// How long the end of a life may take to be told once its process has ended.
 const BURIAL: Duration = Duration::from_secs(2);
@@ -118,27 +117,26 @@ impl Daemon {
         }
         self.service.reloading();
         let logs = self.logs.pause();
-        let devices = self.workers.devices();
         self.workers.stop();
         self.write_all();
-        let why = self.exec(&relief.binary, &devices);
+        let why = self.exec(&relief.binary);
         drop(logs);
-        if let Err(error) = self.work_again(devices) {
+        if let Err(error) = self.workers.resume(&self.lost_sender) {
             tracing::error!("{error}; no packet moves any more");
         }
         self.service.ready();
         self.refuse_upgrade(relief.request, &why);
     }
 
-    fn exec(&self, binary: &File, devices: &[Device]) -> String {
+    fn exec(&self, binary: &File) -> String {
         let Some(lock) = self.state.lock() else {
             return "the run directory is not locked".to_owned();
         };
-        let tun_of = |port| devices.iter().find(|device| Some(device.port) == port);
+        let tun_of = |port| Some(self.workers.device(port)?.tun.as_fd());
         let tuns: BTreeMap<_, _> = self
             .lives
             .iter()
-            .filter_map(|(life, alive)| Some((life.0, tun_of(alive.port)?.tun.as_fd())))
+            .filter_map(|(life, alive)| Some((life.0, tun_of(alive.port?)?)))
             .collect();
         let luggage = Luggage {
             lock,
@@ -146,16 +144,6 @@ impl Daemon {
             tuns,
         };
         upgrade::become_image(binary, self.state.run(), &self.image, &luggage)
-    }
-
-    /// Starts the router's threads anew.
-    fn work_again(&mut self, devices: Vec<Device>) -> Result<(), HostError> {
-        let count = self.workers.pulse().turns().len();
-        self.workers = Workers::start(count, self.fabric.tables(), &self.lost_sender)?;
-        for device in devices {
-            self.workers.attach(self.fabric.tables(), device)?;
-        }
-        Ok(())
     }
 
     /// Hears of every life that has ended: its exit status was told to this image, not to the next.

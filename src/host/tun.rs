@@ -16,6 +16,7 @@ use nix::net::if_::if_nametoindex;
 
 use super::error::{Doing, HostError};
 use crate::config::settings::Offload;
+use crate::packet::vnet::VnetHeader;
 use crate::sys::tun as sys;
 
 /// Length in bytes of the virtio header before every frame: `struct virtio_net_hdr` without `num_buffers`.
@@ -54,6 +55,13 @@ impl Offloads {
         tso: true,
         uso: true,
     };
+
+    /// Whether a judged frame leaves no more undone than this. A kernel that finishes checksums and cuts TCP for its
+    /// own sake does so for whatever is written to a tun; only without any of it are frames finished here.
+    #[inline]
+    pub fn cover(self, frame: &[u8]) -> bool {
+        self.checksum || VnetHeader::is_plain(frame)
+    }
 
     /// The same as TUNSETOFFLOAD counts it.
     fn bits(self) -> c_uint {
@@ -122,9 +130,9 @@ pub fn adopt(device: &str, offload: Offload) -> Result<Tun, HostError> {
 ///
 /// # Errors
 /// What `attach` returns; `EBUSY` only after five seconds.
-pub async fn when_free<F: Future<Output = Result<Tun, HostError>>>(
+pub async fn when_free<T, F: Future<Output = Result<T, HostError>>>(
     attach: impl Fn() -> F,
-) -> Result<Tun, HostError> {
+) -> Result<T, HostError> {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
         match attach().await {

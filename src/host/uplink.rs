@@ -30,7 +30,7 @@ use super::workers::{Device, Workers};
 pub struct Uplink {
     port: PortId,
     offloads: Offloads,
-    tun: Arc<OwnedFd>,
+    device: Arc<Device>,
     record: UplinkRecord,
     nat: Option<Arc<Nat>>,
     guard: Option<JoinHandle<()>>,
@@ -63,25 +63,30 @@ impl Uplink {
         station: Station,
         (state, inherited): (&StateFiles, Option<OwnedFd>),
         fabric: &mut Fabric,
-        workers: &Workers,
+        workers: &mut Workers,
     ) -> Result<Self, HostError> {
         let router = &settings.router;
         if station == Station::Root {
             switch_on_forwarding(settings)?;
         }
         let (tun, record, adopted) = open(settings, station, state, inherited).await?;
-        let (offloads, tun) = (tun.offloads, Arc::new(tun.fd));
+        let offloads = tun.offloads;
         let port = fabric.attach_uplink(router.mtu);
+        let device = Device {
+            port,
+            tun: tun.fd,
+            offloads,
+        };
+        let device = workers.attach(fabric.tables(), device);
         let mut uplink = Self {
             port,
             offloads,
-            tun: tun.clone(),
+            device,
             record,
             nat: None,
             guard: None,
             left: false,
         };
-        workers.attach(fabric.tables(), Device { port, tun })?;
         if station == Station::Root {
             match install_nat(settings)?.map(Arc::new) {
                 Some(nat) => {
@@ -94,7 +99,7 @@ impl Uplink {
         }
         let addresses: Vec<_> = router.addresses.iter().map(IpNet::to_string).collect();
         let (device, addresses) = (&router.device, addresses.join(" "));
-        tracing::info!(device, addresses, offload = %offloads, adopted, "uplink up");
+        tracing::info!(device, addresses, offload = %offloads, engine = %workers.engine(), adopted, "uplink up");
         Ok(uplink)
     }
 
@@ -114,7 +119,7 @@ impl Uplink {
             guard.abort();
         }
         if !self.left {
-            tun::set_persistent(&self.tun, false)?;
+            tun::set_persistent(&self.device.tun, false)?;
         }
         match self.nat.take() {
             Some(nat) if !self.left => nat.remove(),
@@ -124,7 +129,7 @@ impl Uplink {
 
     /// Its open tun.
     pub fn tun(&self) -> &OwnedFd {
-        &self.tun
+        &self.device.tun
     }
 
     /// What it moved and lost under earlier emperors.

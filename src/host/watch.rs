@@ -14,17 +14,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use notify::event::{AccessKind, AccessMode, ModifyKind};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
 
 use crate::config::load::{MAX_BYTES, is_definition};
 use crate::sys::process::probe_no_writer;
+
+use super::posts::Posts;
+use super::way::Way;
 
 /// How long a file must be gone to count as removed.
 pub const GRACE: Duration = Duration::from_millis(150);
@@ -55,9 +54,7 @@ pub enum Change {
 /// Watches directories.
 pub struct Watch {
     directories: Vec<PathBuf>,
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
-    changed: Arc<Notify>,
+    posts: Posts,
     known: BTreeMap<PathBuf, Known>,
     unreadable: BTreeSet<PathBuf>,
     look_again: Option<Instant>,
@@ -88,23 +85,9 @@ enum Content {
 impl Watch {
     /// Watches `directories`; where inotify refuses, looks every second and says so.
     pub fn new(directories: Vec<PathBuf>) -> Self {
-        let changed = Arc::new(Notify::new());
-        let poke = changed.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.as_ref().map_or(true, matters) {
-                poke.notify_one();
-            }
-        });
-        let watcher = watcher
-            .inspect_err(
-                |error| tracing::warn!(%error, "inotify refused; the directories are read every second"),
-            )
-            .ok();
         Self {
             directories,
-            watcher,
-            watched: BTreeSet::new(),
-            changed,
+            posts: Posts::new(),
             known: BTreeMap::new(),
             unreadable: BTreeSet::new(),
             look_again: None,
@@ -123,8 +106,7 @@ impl Watch {
 
     /// Resolves when a look is worth it because of an event.
     pub fn changed(&self) -> impl Future<Output = ()> + use<> {
-        let changed = self.changed.clone();
-        async move { changed.notified().await }
+        self.posts.told()
     }
 
     /// When a look is worth it without an event.
@@ -134,12 +116,12 @@ impl Watch {
 
     /// Lists the directories and says what changed since the last look.
     pub fn look(&mut self, now: Instant) -> Vec<Change> {
-        self.look_again = self.watcher.is_none().then(|| now + POLL);
+        self.look_again = None;
         let mut changes = Vec::new();
         let mut present = BTreeSet::new();
         let mut kept = Vec::new();
         for directory in self.directories.clone() {
-            self.watch(&directory, now);
+            self.watch_way(&directory, Path::to_path_buf, now);
             match list(&directory) {
                 Ok(paths) => {
                     self.unreadable.remove(&directory);
@@ -148,7 +130,6 @@ impl Watch {
                 Err(error) => {
                     // Nobody asked for the vassals of a directory that is unmounted to be stopped.
                     self.soon(now + POLL);
-                    self.watched.remove(&directory);
                     if self.unreadable.insert(directory.clone()) {
                         changes.push(Change::Unreadable {
                             path: directory.clone(),
@@ -162,6 +143,7 @@ impl Watch {
         for path in &present {
             changes.extend(self.look_at(path, now));
         }
+        self.posts.tidy();
         let removed = self.missing(&present, &kept, now);
         changes.splice(0..0, removed.into_iter().map(Change::Gone));
         changes
@@ -171,26 +153,24 @@ impl Watch {
         self.look_again = Some(self.look_again.map_or(at, |earlier| earlier.min(at)));
     }
 
-    fn watch(&mut self, directory: &Path, now: Instant) {
-        let Some(watcher) = &mut self.watcher else { return };
-        if self.watched.contains(directory) {
-            return;
+    /// Watches every directory that decides where `path` leads, and at the end of the way the directory that
+    /// `of_end` names.
+    fn watch_way(&mut self, path: &Path, of_end: impl Fn(&Path) -> PathBuf, now: Instant) {
+        let way = Way::of(path);
+        let mut all = true;
+        for directory in way.turns.iter().chain(way.end.as_deref().map(&of_end).iter()) {
+            all &= self.posts.watch(directory);
         }
-        match watcher.watch(directory, RecursiveMode::NonRecursive) {
-            Ok(()) => {
-                self.watched.insert(directory.to_owned());
-            }
-            Err(_) => self.soon(now + POLL),
+        // A turn that was taken before it was watched is seen by looking again.
+        if !all || Way::of(path) != way {
+            self.soon(now + POLL);
         }
     }
 
     fn look_at(&mut self, path: &Path, now: Instant) -> Option<Change> {
         // The target of a symlink changes without an event in this directory.
-        if path.is_symlink()
-            && let Ok(target) = path.canonicalize()
-            && let Some(parent) = target.parent()
-        {
-            self.watch(parent, now);
+        if path.is_symlink() {
+            self.watch_way(path, |end| end.parent().unwrap_or(end).to_path_buf(), now);
         }
         let before = self.known.get(path).and_then(|known| known.fingerprint);
         if before.is_some() && std::fs::metadata(path).ok().map(|m| Fingerprint::of(&m)) == before {
@@ -271,26 +251,11 @@ impl Watch {
     }
 }
 
-/// Whether an event can mean that a definition is new, complete, gone or readable at last. Opening and
-/// reading are what we do ourselves; a write is followed by its close.
-fn matters(event: &notify::Event) -> bool {
-    match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-        EventKind::Access(_) => false,
-        EventKind::Modify(ModifyKind::Data(_)) => event.need_rescan(),
-        EventKind::Any
-        | EventKind::Create(_)
-        | EventKind::Modify(_)
-        | EventKind::Remove(_)
-        | EventKind::Other => true,
-    }
-}
-
 fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if is_definition(&entry.file_name()) {
+        if is_definition(&entry.file_name()) && !entry.path().is_dir() {
             paths.push(entry.path());
         }
     }
@@ -362,10 +327,29 @@ mod tests {
             .collect()
     }
 
+    /// A runtime, and a directory of definitions that is watched in it.
+    fn watching() -> (tokio::runtime::Runtime, tempfile::TempDir, Watch) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let watch = {
+            let _inside = runtime.enter();
+            Watch::new(vec![directory.path().to_owned()])
+        };
+        (runtime, directory, watch)
+    }
+
+    /// Whether an event, and not a deadline, makes a look worth it.
+    fn told(runtime: &tokio::runtime::Runtime, watch: &Watch) -> bool {
+        let patience = Duration::from_millis(500);
+        runtime.block_on(async { tokio::time::timeout(patience, watch.changed()).await.is_ok() })
+    }
+
     #[test]
     fn a_file_is_read_once_and_again_when_its_bytes_change() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![directory.path().to_owned()]);
+        let (_runtime, directory, mut watch) = watching();
         let now = Instant::now();
         std::fs::write(directory.path().join("a.yaml"), "1").unwrap();
         std::fs::write(directory.path().join("a.yaml~"), "1").unwrap();
@@ -379,8 +363,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_being_written_is_left_alone_until_it_is_closed() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![directory.path().to_owned()]);
+        let (_runtime, directory, mut watch) = watching();
         let now = Instant::now();
         let mut writer = File::create(directory.path().join("a.yaml")).unwrap();
         writer.write_all(b"hal").unwrap();
@@ -392,8 +375,7 @@ mod tests {
 
     #[test]
     fn a_file_that_comes_back_within_the_grace_was_never_gone() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec![directory.path().to_owned()]);
+        let (_runtime, directory, mut watch) = watching();
         let now = Instant::now();
         let (path, aside) = (directory.path().join("a.yaml"), directory.path().join("a.yaml~"));
         std::fs::write(&path, "1").unwrap();
@@ -410,11 +392,11 @@ mod tests {
 
     #[test]
     fn the_files_of_a_directory_that_cannot_be_read_stay() {
-        let directory = tempfile::tempdir().unwrap();
+        let (_runtime, directory, mut watch) = watching();
         let vassals = directory.path().join("vassals");
         std::fs::create_dir(&vassals).unwrap();
         std::fs::write(vassals.join("a.yaml"), "1").unwrap();
-        let mut watch = Watch::new(vec![vassals.clone()]);
+        watch.directories = vec![vassals.clone()];
         let now = Instant::now();
         watch.look(now);
         std::fs::rename(&vassals, directory.path().join("elsewhere")).unwrap();
@@ -422,5 +404,77 @@ mod tests {
         assert!(watch.look(now + GRACE * 2).is_empty());
         std::fs::rename(directory.path().join("elsewhere"), &vassals).unwrap();
         assert!(watch.look(now + GRACE * 4).is_empty());
+    }
+
+    #[test]
+    fn another_directory_under_the_same_path_is_watched() {
+        let (runtime, directory, mut watch) = watching();
+        let (vassals, new) = (directory.path().join("vassals"), directory.path().join("new"));
+        std::fs::create_dir(&vassals).unwrap();
+        std::fs::create_dir(&new).unwrap();
+        watch.directories = vec![vassals.clone()];
+        let now = Instant::now();
+        watch.look(now);
+        std::fs::rename(&vassals, directory.path().join("old")).unwrap();
+        std::fs::rename(&new, &vassals).unwrap();
+        assert!(told(&runtime, &watch));
+        assert!(watch.look(now).is_empty());
+        std::fs::write(vassals.join("a.yaml"), "1").unwrap();
+        assert!(told(&runtime, &watch));
+        assert_eq!(words(&watch.look(now)), ["a.yaml=1"]);
+        std::fs::write(directory.path().join("old/b.yaml"), "1").unwrap();
+        assert!(!told(&runtime, &watch), "the old one is left alone");
+    }
+
+    #[test]
+    fn a_link_that_is_swapped_is_an_event_wherever_it_is() {
+        use std::os::unix::fs::symlink;
+
+        let (runtime, directory, mut watch) = watching();
+        let at = |name: &str| directory.path().join(name);
+        let swap = |target: &str, link: &str| {
+            symlink(target, at("link.new")).unwrap();
+            std::fs::rename(at("link.new"), at(link)).unwrap();
+        };
+        for (name, text) in [
+            ("d1/a.yaml", "1"),
+            ("d2/a.yaml", "2"),
+            ("r1/f", "3"),
+            ("r2/f", "4"),
+        ] {
+            std::fs::create_dir(at(name).parent().unwrap()).unwrap();
+            std::fs::write(at(name), text).unwrap();
+        }
+        std::fs::create_dir(at("rel")).unwrap();
+        symlink("../r1", at("rel/now")).unwrap();
+        symlink("../rel/now/f", at("d1/b.yaml")).unwrap();
+        symlink("../rel/now/f", at("d2/b.yaml")).unwrap();
+        symlink("d1", at("vassals")).unwrap();
+        watch.directories = vec![at("vassals")];
+        let now = Instant::now();
+        assert_eq!(words(&watch.look(now)), ["a.yaml=1", "b.yaml=3"]);
+        swap("d2", "vassals");
+        assert!(told(&runtime, &watch), "the directory's link");
+        assert_eq!(words(&watch.look(now)), ["a.yaml=2"]);
+        swap("../r2", "rel/now");
+        assert!(told(&runtime, &watch), "a link that a file's link leads through");
+        assert_eq!(words(&watch.look(now)), ["b.yaml=4"]);
+        std::fs::write(at("r2/f"), "5").unwrap();
+        assert!(told(&runtime, &watch), "the file at the end");
+        assert_eq!(words(&watch.look(now)), ["b.yaml=5"]);
+    }
+
+    #[test]
+    fn a_link_to_nothing_waits_for_something() {
+        let (runtime, directory, mut watch) = watching();
+        std::os::unix::fs::symlink("later/f", directory.path().join("a.yaml")).unwrap();
+        let now = Instant::now();
+        assert_eq!(words(&watch.look(now)), ["!a.yaml"]);
+        std::fs::create_dir(directory.path().join("later")).unwrap();
+        assert!(told(&runtime, &watch));
+        assert!(watch.look(now).is_empty());
+        std::fs::write(directory.path().join("later/f"), "1").unwrap();
+        assert!(told(&runtime, &watch));
+        assert_eq!(words(&watch.look(now)), ["a.yaml=1"]);
     }
 }

@@ -20,12 +20,14 @@ pub mod frame;
 pub mod icmp;
 mod ipv4;
 mod ipv6;
+pub mod pieces;
 mod transport;
 pub mod vnet;
 
 pub use address::Address;
 pub use frame::{Frame, MAX_FRAME, Packet};
 pub use icmp::Complaint;
+pub use pieces::Pieces;
 pub use vnet::VNET_HEADER;
 
 /// Why bytes are no packet.

@@ -94,6 +94,13 @@ impl VnetHeader {
         })
     }
 
+    /// Whether a frame leaves its receiver nothing to do; so does one without a header that can be read.
+    #[inline]
+    pub fn is_plain(frame: &[u8]) -> bool {
+        let [flags, gso, ..] = frame else { return true };
+        flags & NEEDS_CSUM == 0 && *gso == GSO_NONE
+    }
+
     /// Writes the header; `parse` of it gives `self`.
     pub fn emit(&self) -> [u8; VNET_HEADER] {
         let flags = if self.checksum.is_some() { NEEDS_CSUM } else { 0 };

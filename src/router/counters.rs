@@ -23,6 +23,7 @@ pub(super) struct Block {
     receive: Flow,
     transmit: Flow,
     dropped: [AtomicU64; REASONS],
+    segmented: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ impl Counters {
             total.receive_bytes += block.receive.bytes.load(Relaxed);
             total.transmit_packets += block.transmit.packets.load(Relaxed);
             total.transmit_bytes += block.transmit.bytes.load(Relaxed);
+            total.segmented_packets += block.segmented.load(Relaxed);
             for (sum, part) in total.dropped.0.iter_mut().zip(&block.dropped) {
                 *sum += part.load(Relaxed);
             }
@@ -66,6 +68,10 @@ impl Block {
     #[inline]
     pub(super) fn transmitted(&self, bytes: u64) {
         self.transmit.add(bytes);
+    }
+
+    pub(super) fn segmented(&self) {
+        add(&self.segmented, 1);
     }
 
     #[inline]
@@ -99,6 +105,8 @@ pub struct Traffic {
     pub transmit_bytes: u64,
     /// Packets accepted from the vassal and sent on; a super-frame is one.
     pub transmit_packets: u64,
+    /// Of the packets delivered, those that the router had to cut or finish in software.
+    pub segmented_packets: u64,
     /// Packets that ended, by reason.
     pub dropped: Dropped,
 }
@@ -110,6 +118,7 @@ impl Traffic {
         self.receive_packets += other.receive_packets;
         self.transmit_bytes += other.transmit_bytes;
         self.transmit_packets += other.transmit_packets;
+        self.segmented_packets += other.segmented_packets;
         for reason in Reason::ALL {
             self.dropped
                 .set(reason, self.dropped.get(reason) + other.dropped.get(reason));
@@ -197,7 +206,7 @@ mod tests {
         traffic.dropped.set(Reason::NoRoute, 2);
         assert_eq!(
             serde_json::to_string(&traffic).unwrap(),
-            "{\"receive_bytes\":5,\"receive_packets\":0,\"transmit_bytes\":0,\"transmit_packets\":0,\"dropped\":\
+            "{\"receive_bytes\":5,\"receive_packets\":0,\"transmit_bytes\":0,\"transmit_packets\":0,\"segmented_packets\":0,\"dropped\":\
              {\"spoofed\":0,\"denied\":0,\"malformed\":0,\"no_route\":2,\"multicast\":0,\"queue_full\":0,\
              \"ttl_expired\":0,\"too_big\":0}}"
         );

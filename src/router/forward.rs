@@ -97,6 +97,14 @@ impl Router {
         }
     }
 
+    /// Counts a frame that was [`delivered`](Self::delivered) in pieces, because the kernel would not cut it.
+    #[cold]
+    pub fn segmented(&mut self, tables: &Tables, to: PortId) {
+        if let Some(block) = tables.port(to).and_then(|port| port.counters.of(self.worker)) {
+            block.segmented();
+        }
+    }
+
     /// Counts a forwarded frame that could not be written, at the expense of `to`.
     #[inline]
     pub fn undeliverable(&mut self, tables: &Tables, to: PortId, reason: Reason) {

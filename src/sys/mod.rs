@@ -5,7 +5,9 @@ pub mod clone;
 pub mod netlink;
 pub mod process;
 pub mod readiness;
+pub mod socket;
 pub mod tun;
+pub mod uring;
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 

@@ -25,15 +25,6 @@ pub struct PidfdInfo {
 /// `PIDFD_INFO_EXIT`: the exit status is wanted, or given.
 const EXIT: u64 = 1 << 3;
 
-/// Opens the process `pid` of the own pid namespace; `ESRCH` if there is none. Linux 5.3.
-pub fn open(pid: u32) -> Result<OwnedFd, Errno> {
-    // SAFETY: the arguments are numbers.
-    let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = RawFd::try_from(Errno::result(answer)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made this descriptor, close-on-exec, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// The wait status (`wait(2)`) of a process that somebody else has reaped; `None` while it is not. Linux 6.15;
 /// before, `ENOTTY`, `EINVAL` or `ESRCH`.
 pub fn status_of_reaped(pidfd: impl AsFd) -> Result<Option<i32>, Errno> {
@@ -54,6 +45,50 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     // SAFETY: a null siginfo is allowed and the other arguments are numbers.
     let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, none, 0) };
     Errno::result(answer).map(drop)
+}
+
+/// A pidfd of the process `pid`; `ESRCH` if there is none. Linux 5.3.
+pub fn open_pid(pid: u32) -> Result<OwnedFd, Errno> {
+    // SAFETY: the arguments are numbers.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    own(Errno::result(answer)?)
+}
+
+/// A duplicate of the descriptor `number` of the process of `pidfd`. Linux 5.6; needs the right to trace it.
+pub fn take_descriptor(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, Errno> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the arguments are numbers.
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_getfd, fd, number, 0) };
+    own(Errno::result(answer)?)
+}
+
+fn own(number: libc::c_long) -> Result<OwnedFd, Errno> {
+    let number = RawFd::try_from(number).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: only numbers of descriptors that a system call has just made for this process come here.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// What this process's pid namespace calls the process that `namespace` (an open `/proc/PID/ns/pid`) calls
+/// `pid`; `ESRCH` if there is none, `ENOTTY` before Linux 6.11.
+pub fn translate_pid(namespace: impl AsFd, pid: i32) -> Result<u32, Errno> {
+    /// `NS_GET_PID_FROM_PIDNS` of `linux/nsfs.h`.
+    const REQUEST: libc::c_ulong = nix::request_code_read!(0xb7, 0x6, size_of::<libc::c_int>()) as _;
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: this request takes its argument by value and touches no memory of ours.
+    let answer = unsafe { libc::ioctl(fd, REQUEST as _, pid) };
+    u32::try_from(Errno::result(answer)?).map_err(|_| Errno::ESRCH)
+}
+
+/// Duplicates a descriptor to a number from `least` on, closed by exec.
+pub fn lift(fd: impl AsFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    let number = nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(least))?;
+    own(number.into())
+}
+
+/// Makes `number`, which nothing in this process owns, a duplicate of `fd` that exec leaves open.
+pub fn place(fd: impl AsFd, number: RawFd) -> Result<(), Errno> {
+    // SAFETY: dup3 takes numbers; the caller answers for `number`.
+    Errno::result(unsafe { libc::dup3(fd.as_fd().as_raw_fd(), number, 0) }).map(drop)
 }
 
 /// Sets close-on-exec on every descriptor from `first` on. Linux 5.11.

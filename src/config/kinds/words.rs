@@ -6,7 +6,7 @@ use super::scalars::scalar;
 use crate::config::definition::{LogTarget, RestartPolicy};
 use crate::config::report::{Report, suggest};
 use crate::config::rule::Action;
-use crate::config::settings::{Offload, OnExit};
+use crate::config::settings::{Engine, Offload, OnExit};
 use crate::config::written::{Read, shown_node};
 use crate::config::yaml::Node;
 
@@ -97,6 +97,14 @@ impl Choice for LogTarget {
     ];
 }
 
+impl Choice for Engine {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("io_uring", Self::IoUring),
+        ("epoll", Self::Epoll),
+    ];
+}
+
 impl Choice for Offload {
     const WORDS: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
@@ -139,4 +147,12 @@ macro_rules! read_choice {
         }
     )+};
 }
-read_choice!(RestartPolicy, LogTarget, Offload, OnExit, ChainDefault, NamespaceWord);
+read_choice!(
+    RestartPolicy,
+    LogTarget,
+    Engine,
+    Offload,
+    OnExit,
+    ChainDefault,
+    NamespaceWord
+);

@@ -1,0 +1,161 @@
+//! What the emperor says to running vassals, and hears from them.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use nix::libc;
+use tokio::task::AbortHandle;
+
+use crate::config::Name;
+use crate::config::definition::{Farewell, Reload};
+use crate::emperor::state::Life;
+use crate::emperor::table::Notice;
+use crate::emperor::{Event, Word};
+
+use super::ask;
+use super::channel::{Byte, Command};
+use super::daemon::{Alive, Daemon};
+use super::ears::Heard;
+use super::notify::Said;
+use super::probe::Probe;
+
+/// What a vassal said for people, in this life.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// `STATUS=`, whatever characters it has.
+    pub status: Option<String>,
+    /// `ERRNO=`
+    pub errno: Option<i32>,
+    /// It accepts requests, by uWSGI's emperor protocol.
+    pub accepting: bool,
+    /// It serves as it was meant to, by uWSGI's emperor protocol.
+    pub loyal: bool,
+}
+
+/// A probe that runs, until this is dropped.
+pub struct Probing(AbortHandle);
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Daemon {
+    /// Takes in what a life said.
+    pub(super) fn take_in(&mut self, name: &Name, life: Life, heard: Vec<Heard>) {
+        for heard in heard {
+            let Some(alive) = self.lives.get_mut(&life) else {
+                return;
+            };
+            tracing::debug!(%name, ?heard, "the vassal speaks");
+            let word = match heard {
+                Heard::Said(Said::Word(word)) => Some(word),
+                Heard::Said(Said::Status(status)) => {
+                    alive.spoken.status = Some(status);
+                    None
+                }
+                Heard::Said(Said::Errno(errno)) => {
+                    alive.spoken.errno = Some(errno);
+                    None
+                }
+                Heard::Byte(byte) => {
+                    alive.spoken.accepting |= byte == Byte::Accepting;
+                    alive.spoken.loyal |= byte == Byte::Loyal;
+                    byte.word()
+                }
+            };
+            if let Some(word) = word {
+                let name = name.clone();
+                self.tell(Event::Says { name, life, word });
+            }
+        }
+    }
+
+    /// Asks a vassal to read its configuration anew.
+    pub(super) fn reload(&mut self, name: &Name, life: Life, by: Reload) {
+        let Some(alive) = self.lives.get_mut(&life) else {
+            return;
+        };
+        match by {
+            Reload::Signal(signal) => {
+                tracing::info!(%name, signal, "asking the vassal to reload");
+                alive.handle.signal(signal);
+            }
+            Reload::Emperor => match alive.handle.tell(Command::Reload) {
+                Ok(()) => {
+                    tracing::info!(%name, "asking the vassal to reload");
+                    (alive.spoken.accepting, alive.spoken.loyal) = (false, false);
+                }
+                Err(errno) => {
+                    let errno = errno.desc();
+                    tracing::error!(%name, errno, "the vassal cannot be asked to reload on its control socket");
+                }
+            },
+            // The table stops and starts it.
+            Reload::Restart => {}
+        }
+    }
+
+    /// Asks a vassal to end.
+    pub(super) fn ask(&self, life: Life, by: Farewell) {
+        let Some(alive) = self.lives.get(&life) else {
+            return;
+        };
+        let handle = &alive.handle;
+        match by {
+            Farewell::Emperor if handle.tell(Command::Stop).is_ok() => {}
+            // One that does not listen is no uWSGI, or not any more.
+            Farewell::Emperor => signal_main(alive, libc::SIGTERM),
+            Farewell::Signal(signal) => signal_main(alive, signal),
+        }
+        // A stopped process cannot end.
+        handle.signal(libc::SIGCONT);
+    }
+
+    /// Finds out when a port of a vassal can be connected to. An earlier probe of this life ends.
+    pub(super) fn probe(&mut self, name: Name, life: Life, port: u16) {
+        let Some(vassal) = self.emperor.vassals().get(&name) else {
+            return;
+        };
+        let addresses = vassal.addresses.iter().map(IpNet::addr);
+        let targets = addresses.map(|address| SocketAddr::new(address, port)).collect();
+        let Some(alive) = self.lives.get_mut(&life) else {
+            return;
+        };
+        let Some(pidfd) = alive.handle.pidfd() else {
+            return;
+        };
+        let (herald, owner) = (self.herald.clone(), name.clone());
+        let task = tokio::spawn(async move {
+            Probe { pidfd, name, targets }.succeed().await;
+            let ready = vec![Heard::Said(Said::Word(Word::Ready))];
+            // The daemon is gone only at the very end, when nobody listens any more.
+            let _ = herald.send((owner, life, super::life::News::Heard(ready)));
+        });
+        alive.probe = Some(Probing(task.abort_handle()));
+    }
+}
+
+fn signal_main(alive: &Alive, signal: i32) {
+    let is_first = alive.under.namespaces.pid && !alive.handle.has_other();
+    let first = alive.traces.filter(|_| is_first).map(|traces| traces.process.pid);
+    if first.is_some_and(|pid| ask::would_end_any_other_process(pid, signal)) {
+        // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
+        alive.handle.signal(libc::SIGKILL);
+    } else {
+        alive.handle.signal(signal);
+    }
+}
+
+/// Tells the operator what became of a running vassal.
+pub(super) fn say(name: &Name, notice: Notice) {
+    match notice {
+        Notice::Ready => tracing::info!(%name, "vassal ready"),
+        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
+        Notice::ReloadLate(limit) => {
+            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
+        }
+        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
+    }
+}

@@ -1,0 +1,269 @@
+//! A worker's desk: what becomes of the frames that an engine brings, and what is counted when they have gone.
+//!
+//! The only system call made here is the write of what an engine does not carry: ICMP answers, and super-frames
+//! that had to be cut.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::unistd::write;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::packet::Pieces;
+use crate::packet::vnet::VnetHeader;
+use crate::router::{ANSWER, MAX_FRAME, PortId, Reason, Router, VNET_HEADER, Verdict};
+
+use super::{Device, DeviceLost, Plane};
+
+/// A frame that is to be written as it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parcel {
+    /// From whom.
+    pub(super) from: PortId,
+    /// For whom.
+    pub(super) to: PortId,
+    /// Bytes of the frame.
+    pub(super) length: usize,
+}
+
+/// See the head of this file.
+pub(super) struct Desk {
+    plane: Arc<Plane>,
+    router: Router,
+    lost: UnboundedSender<DeviceLost>,
+    /// When the worker woke up.
+    now: Instant,
+    /// Room for one piece of a super-frame.
+    piece: Box<[u8]>,
+}
+
+impl Desk {
+    pub(super) fn new(number: usize, plane: Arc<Plane>, lost: UnboundedSender<DeviceLost>) -> Self {
+        Self {
+            plane,
+            router: Router::new(number),
+            lost,
+            now: Instant::now(),
+            piece: vec![0; MAX_FRAME].into_boxed_slice(),
+        }
+    }
+
+    /// The worker has woken up: the only time a clock is read.
+    pub(super) fn wake(&mut self) -> Instant {
+        self.now = Instant::now();
+        self.now
+    }
+
+    /// The device of `port`, unless it is gone.
+    #[inline]
+    pub(super) fn device(&self, port: PortId) -> Option<&Arc<Device>> {
+        self.plane.device(port)
+    }
+
+    /// Works with another plane from now on; gives back the old one.
+    pub(super) fn replace_plane(&mut self, plane: Arc<Plane>) -> Arc<Plane> {
+        std::mem::replace(&mut self.plane, plane)
+    }
+
+    /// `port` cannot be read any more.
+    pub(super) fn lose(&self, port: PortId, errno: Errno) {
+        let _ = self.lost.send(DeviceLost { port, errno });
+    }
+
+    /// Judges a frame that came from `from`, and does all that there is to do but write it as it is.
+    #[inline]
+    pub(super) fn judge(&mut self, from: PortId, frame: &mut [u8]) -> Option<Parcel> {
+        match self.router.forward(&self.plane.tables, from, frame, self.now) {
+            Verdict::Forward(to) => {
+                let length = frame.len();
+                let parcel = Parcel { from, to, length };
+                match self.plane.device(to) {
+                    Some(device) if device.offloads.cover(frame) => return Some(parcel),
+                    Some(_) => self.cut(parcel, frame),
+                    None => self
+                        .router
+                        .undeliverable(&self.plane.tables, to, Reason::QueueFull),
+                }
+            }
+            Verdict::Answer(complaint) => {
+                let mut reply = [0; ANSWER];
+                let (router, tables) = (&mut self.router, &self.plane.tables);
+                let length = router.answer(tables, from, frame, complaint, self.now, &mut reply);
+                // A lost ICMP error is a lost packet like any other.
+                if let (Some(length), Some(device)) = (length, self.plane.device(from))
+                    && write(&device.tun, &reply[..length]).is_ok()
+                {
+                    router.answered(tables, from, length - VNET_HEADER);
+                }
+            }
+            Verdict::Drop(_) => {}
+        }
+        None
+    }
+
+    /// Counts a frame that was written or not. What the kernel refuses to finish is finished here.
+    #[inline]
+    pub(super) fn settle(&mut self, parcel: Parcel, frame: &[u8], outcome: Result<(), Errno>) {
+        match outcome {
+            Ok(()) => self.count(parcel),
+            Err(Errno::EINVAL | Errno::EIO | Errno::EPROTO) if !VnetHeader::is_plain(frame) => {
+                self.cut(parcel, frame);
+            }
+            Err(_) => self.undeliverable(parcel),
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, parcel: Parcel) {
+        let bytes = parcel.length.saturating_sub(VNET_HEADER);
+        self.router
+            .delivered(&self.plane.tables, parcel.from, parcel.to, bytes);
+    }
+
+    fn undeliverable(&mut self, parcel: Parcel) {
+        self.router
+            .undeliverable(&self.plane.tables, parcel.to, Reason::QueueFull);
+    }
+
+    /// Writes the packets that a super-frame stands for, one by one.
+    #[cold]
+    fn cut(&mut self, parcel: Parcel, frame: &[u8]) {
+        let Some(device) = self.plane.device(parcel.to).cloned() else {
+            return self.undeliverable(parcel);
+        };
+        // Judged before: it parses.
+        let Ok(mut pieces) = Pieces::of(frame) else { return };
+        let mut written = false;
+        while let Some(length) = pieces.next_into(&mut self.piece) {
+            if write(&device.tun, &self.piece[..length]).is_err() {
+                break;
+            }
+            written = true;
+        }
+        if written {
+            self.router.segmented(&self.plane.tables, parcel.to);
+            self.count(parcel);
+        } else {
+            self.undeliverable(parcel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::unistd::read;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::config::Name;
+    use crate::config::rule::Chain;
+    use crate::host::tun::Offloads;
+    use crate::packet::checksum::Sum;
+    use crate::router::{Attachment, Fabric, GlobalPolicy};
+
+    /// A desk between two devices that are sockets, and the far ends of both.
+    fn desk() -> (Desk, Fabric, [PortId; 2], [OwnedFd; 2]) {
+        let mut fabric = Fabric::new(&["10.107.0.1/24".parse().unwrap()], GlobalPolicy::default(), 1);
+        let mut devices = vec![None];
+        let mut far_ends = Vec::new();
+        let ports = [2, 3].map(|host: u8| {
+            let port = fabric
+                .attach(Attachment {
+                    name: Name::new(&format!("v{host}")).unwrap(),
+                    addresses: vec![[10, 107, 0, host].into()],
+                    mtu: 1500,
+                    out: Chain::default(),
+                    in_: Chain::default(),
+                })
+                .unwrap();
+            let (near, far) = socketpair(
+                AddressFamily::Unix,
+                SockType::SeqPacket,
+                None,
+                SockFlag::SOCK_NONBLOCK,
+            )
+            .unwrap();
+            far_ends.push(far);
+            devices.push(Some(Arc::new(Device {
+                port,
+                tun: near,
+                offloads: Offloads::ALL,
+            })));
+            port
+        });
+        let plane = Arc::new(Plane {
+            tables: fabric.tables(),
+            devices,
+        });
+        let desk = Desk::new(0, plane, unbounded_channel().0);
+        (desk, fabric, ports, far_ends.try_into().unwrap())
+    }
+
+    /// TCP of 2,500 bytes that is to be cut into 1,000.
+    fn super_frame() -> Vec<u8> {
+        let mut frame = vec![1, 1, 0, 0, 0xe8, 3, 20, 0, 16, 0];
+        frame.extend([
+            0x45, 0, 0x09, 0xec, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 107, 0, 2, 10, 107, 0, 3,
+        ]);
+        let sum = Sum::default().bytes(&frame[10..]).checksum();
+        frame[20..22].copy_from_slice(&sum.to_be_bytes());
+        frame.extend([0, 80, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+        frame.extend(vec![7; 2500]);
+        frame
+    }
+
+    fn received(far: &OwnedFd) -> Vec<usize> {
+        let mut frame = vec![0; MAX_FRAME];
+        std::iter::from_fn(|| read(far, &mut frame).ok()).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_cut_here_and_counted_once() {
+        for errno in [Errno::EINVAL, Errno::EIO] {
+            let (mut desk, fabric, [from, to], [_, far]) = desk();
+            let mut frame = super_frame();
+            let parcel = desk.judge(from, &mut frame).unwrap();
+            assert_eq!((parcel.to, parcel.length), (to, 2550));
+            desk.settle(parcel, &frame, Err(errno));
+            assert_eq!(received(&far), [1050, 1050, 550]);
+            let traffic = fabric.traffic(to).unwrap();
+            assert_eq!((traffic.segmented_packets, traffic.receive_packets), (1, 1));
+            assert_eq!((traffic.receive_bytes, traffic.dropped.total()), (2540, 0));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_at_all_is_a_full_queue() {
+        let (mut desk, fabric, [from, to], [_, far]) = desk();
+        let mut frame = super_frame();
+        let parcel = desk.judge(from, &mut frame).unwrap();
+        desk.settle(parcel, &frame, Err(Errno::EAGAIN));
+        drop(far);
+        desk.settle(parcel, &frame, Err(Errno::EIO));
+        let traffic = fabric.traffic(to).unwrap();
+        assert_eq!(
+            (traffic.dropped.get(Reason::QueueFull), traffic.receive_packets),
+            (2, 0)
+        );
+        assert_eq!(traffic.segmented_packets, 0);
+    }
+
+    #[test]
+    fn who_asks_for_nobody_is_answered_at_the_desk() {
+        let (mut desk, fabric, [from, _], [far, _]) = desk();
+        let mut frame = super_frame();
+        frame[10 + 19] = 77;
+        let sum = {
+            frame[20..22].fill(0);
+            Sum::default().bytes(&frame[10..30]).checksum()
+        };
+        frame[20..22].copy_from_slice(&sum.to_be_bytes());
+        assert!(desk.judge(from, &mut frame).is_none());
+        assert_eq!(received(&far).len(), 1);
+        assert_eq!(fabric.traffic(from).unwrap().dropped.get(Reason::NoRoute), 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! The engine that runs everywhere: epoll, read, write.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+use nix::unistd::{read, write};
+
+use crate::router::{MAX_FRAME, PortId};
+
+use super::Device;
+use super::desk::Desk;
+use super::worker::{Carrier, Turn};
+
+/// Frames taken from one port before the next one has its turn.
+const BURST: usize = 64;
+/// Ports looked at per wake-up.
+const EVENTS: usize = 64;
+/// The epoll token of the poke; no port has it.
+const POKE: u64 = u64::MAX;
+
+/// One epoll set, one frame.
+pub(super) struct EpollEngine {
+    epoll: Epoll,
+    poke: Arc<EventFd>,
+    events: [EpollEvent; EVENTS],
+    /// One for all: it stays in the nearest cache.
+    frame: Box<[u8]>,
+}
+
+impl EpollEngine {
+    pub(super) fn new(poke: Arc<EventFd>) -> Result<Self, Errno> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&*poke, EpollEvent::new(EpollFlags::EPOLLIN, POKE))?;
+        Ok(Self {
+            epoll,
+            poke,
+            events: [EpollEvent::empty(); EVENTS],
+            frame: vec![0; MAX_FRAME].into_boxed_slice(),
+        })
+    }
+
+    /// Takes one burst of frames from one port.
+    fn drain(&mut self, desk: &mut Desk, port: PortId) -> usize {
+        // A slot that has a new holder: this event was about the old one.
+        let Some(device) = desk.device(port).cloned() else {
+            return 0;
+        };
+        for taken in 0..BURST {
+            match read(&device.tun, &mut self.frame) {
+                Ok(length) => self.pass(desk, port, length),
+                Err(Errno::EAGAIN) => return taken,
+                Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    let _ = self.epoll.delete(&device.tun);
+                    desk.lose(port, errno);
+                    return taken;
+                }
+            }
+        }
+        BURST
+    }
+
+    /// One frame: judged, then written if it is to go as it is.
+    #[inline]
+    fn pass(&mut self, desk: &mut Desk, from: PortId, length: usize) {
+        let frame = &mut self.frame[..length];
+        if let Some(parcel) = desk.judge(from, frame)
+            && let Some(device) = desk.device(parcel.to)
+        {
+            let outcome = write(&device.tun, frame).map(drop);
+            desk.settle(parcel, frame, outcome);
+        }
+    }
+}
+
+impl Carrier for EpollEngine {
+    fn watch(&mut self, device: &Device) -> Result<(), Errno> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, device.port.to_token());
+        self.epoll.add(device.tun.as_fd(), event)
+    }
+
+    fn forget(&mut self, device: &Device) {
+        // Already gone from the set if it was found dead.
+        let _ = self.epoll.delete(device.tun.as_fd());
+    }
+
+    fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
+        let timeout = if wait {
+            EpollTimeout::NONE
+        } else {
+            EpollTimeout::ZERO
+        };
+        let count = self.epoll.wait(&mut self.events, timeout)?;
+        if wait {
+            desk.wake();
+        }
+        let mut turn = Turn::default();
+        for at in 0..count {
+            match self.events[at].data() {
+                POKE => {
+                    let _ = self.poke.read(); // before the orders: a later one pokes again
+                    turn.poked = true;
+                }
+                token => turn.frames += self.drain(desk, PortId::from_token(token)),
+            }
+        }
+        Ok(turn)
+    }
+}

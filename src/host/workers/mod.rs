@@ -1,0 +1,312 @@
+//! The router's threads: frames in from the tuns they own, out to any.
+//!
+//! Each worker owns the *read* side of some ports and may write to all of them; so the frames of one flow,
+//! which come from one port, are handled by one thread in their order. What a frame may do is decided by
+//! the pure [`Router`](crate::router::Router) at a worker's [`desk`]; an [`engine`](Engine) only carries frames
+//! to it and from it.
+//!
+//! Policy reaches a worker as a [`Plane`]: compiled tables and the devices they speak of, swapped whole. The
+//! control plane sends [`Order`]s and pokes (an eventfd); nothing else wakes an idle worker, and no lock is on
+//! the way of a packet.
+
+mod desk;
+mod epoll;
+mod patience;
+mod uring;
+mod worker;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::config::settings::Engine as Wish;
+use crate::router::{PortId, Tables};
+
+use super::error::{Doing, HostError};
+use super::pulse::Pulse;
+use super::tun::Offloads;
+
+/// What the workers work with: the tables and, by port index, the devices.
+pub struct Plane {
+    /// Policy.
+    pub tables: Arc<Tables>,
+    /// By [`PortId::index`].
+    pub devices: Vec<Option<Arc<Device>>>,
+}
+
+impl Plane {
+    /// The device of `port`, unless the port is gone.
+    #[inline]
+    fn device(&self, port: PortId) -> Option<&Arc<Device>> {
+        let device = self.devices.get(port.index as usize)?.as_ref();
+        device.filter(|device| device.port == port)
+    }
+}
+
+/// A device as a worker sees it.
+pub struct Device {
+    /// The port that it belongs to.
+    pub port: PortId,
+    /// The tun.
+    pub tun: OwnedFd,
+    /// What frames for it may leave undone.
+    pub offloads: Offloads,
+}
+
+/// A device that ended by itself: deleted from inside its namespace, for instance.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceLost {
+    /// Whose.
+    pub port: PortId,
+    /// The kernel's answer to the read.
+    pub errno: Errno,
+}
+
+/// What the control plane tells a worker.
+enum Order {
+    /// This is how it is from now on.
+    Work(Arc<Plane>),
+    /// Read from this device, too.
+    Watch(Arc<Device>),
+    /// Read from it no more.
+    Forget(Arc<Device>),
+    /// End.
+    End,
+}
+
+/// How frames are carried between devices and desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Multishot reads into lent buffers, writes in batches. Linux 6.7.
+    IoUring,
+    /// One system call a frame and direction.
+    Epoll,
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+/// The running workers.
+pub struct Workers {
+    plane: Arc<Plane>,
+    engine: Engine,
+    count: usize,
+    threads: Vec<Thread>,
+    closer: Sender<Arc<Plane>>,
+    pulse: Arc<Pulse>,
+}
+
+struct Thread {
+    orders: Sender<Order>,
+    poke: Arc<EventFd>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Starts `count` threads on the engine that `wish` names, or the best that the kernel grants. `lost` hears of
+    /// devices that end by themselves.
+    ///
+    /// # Errors
+    /// If no thread can be had, or the engine that was demanded cannot.
+    pub fn start(
+        count: usize,
+        wish: Wish,
+        tables: Arc<Tables>,
+        lost: &UnboundedSender<DeviceLost>,
+    ) -> Result<Self, HostError> {
+        let plane = Arc::new(Plane {
+            tables,
+            devices: Vec::new(),
+        });
+        let (closer, retired) = channel();
+        std::thread::Builder::new()
+            .name("closer".to_owned())
+            .spawn(move || retired.into_iter().for_each(drop::<Arc<Plane>>))
+            .map_err(|e| HostError::from_io(Doing::StartWorker, "the router", &e))?;
+        let mut workers = Self {
+            plane,
+            engine: match wish {
+                Wish::Auto | Wish::IoUring => Engine::IoUring,
+                Wish::Epoll => Engine::Epoll,
+            },
+            count,
+            threads: Vec::with_capacity(count),
+            closer,
+            pulse: Arc::new(Pulse::new(count)),
+        };
+        while workers.threads.len() < count {
+            match workers.start_one(lost) {
+                Ok(thread) => workers.threads.push(thread),
+                // All workers use one engine: those that have started begin again.
+                Err(error) if wish == Wish::Auto && workers.engine == Engine::IoUring => {
+                    tracing::debug!("{error}; epoll instead");
+                    workers.end();
+                    workers.engine = Engine::Epoll;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(workers)
+    }
+
+    /// Ends every thread and waits for it: no packet is half way when this returns.
+    pub fn stop(&mut self) {
+        self.end();
+    }
+
+    /// Starts them again, with the devices they had.
+    ///
+    /// # Errors
+    /// If no thread can be had.
+    pub fn resume(&mut self, lost: &UnboundedSender<DeviceLost>) -> Result<(), HostError> {
+        while self.threads.len() < self.count {
+            let thread = self.start_one(lost)?;
+            self.threads.push(thread);
+        }
+        for device in self.plane.devices.iter().flatten() {
+            self.tell_owner(device.port, Order::Watch(device.clone()));
+        }
+        Ok(())
+    }
+
+    /// The signs of life of the threads.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// Wakes every thread, so that it turns.
+    pub fn poke(&self) {
+        for thread in &self.threads {
+            thread.poke();
+        }
+    }
+
+    /// The device of `port`.
+    pub fn device(&self, port: PortId) -> Option<&Arc<Device>> {
+        self.plane.device(port)
+    }
+
+    /// The engine that was chosen.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Makes `tables` the policy, without a change of devices.
+    pub fn publish(&mut self, tables: Arc<Tables>) {
+        let devices = self.plane.devices.clone();
+        self.swap(Plane { tables, devices });
+    }
+
+    /// Adds a device. From here on its frames are read.
+    pub fn attach(&mut self, tables: Arc<Tables>, device: Device) -> Arc<Device> {
+        let mut devices = self.plane.devices.clone();
+        let (index, device) = (device.port.index as usize, Arc::new(device));
+        if devices.len() <= index {
+            devices.resize(index + 1, None);
+        }
+        devices[index] = Some(device.clone());
+        self.swap(Plane { tables, devices });
+        self.tell_owner(device.port, Order::Watch(device.clone()));
+        device
+    }
+
+    /// Takes a device away; it is closed as soon as the workers have let go of it.
+    pub fn detach(&mut self, tables: Arc<Tables>, port: PortId) {
+        let mut devices = self.plane.devices.clone();
+        let slot = devices.get_mut(port.index as usize);
+        let device = slot.and_then(|slot| slot.take_if(|device| device.port == port));
+        // The old plane, which `swap` gives to the closer, still holds the device taken here.
+        if let Some(device) = device {
+            self.tell_owner(port, Order::Forget(device));
+        }
+        self.swap(Plane { tables, devices });
+    }
+
+    fn start_one(&self, lost: &UnboundedSender<DeviceLost>) -> Result<Thread, HostError> {
+        let failed = |errno| HostError::new(Doing::StartWorker, "the router", errno);
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let poke = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(failed)?);
+        let (orders, received) = channel();
+        let contract = worker::Contract {
+            number: self.threads.len(),
+            engine: self.engine,
+            plane: self.plane.clone(),
+            orders: received,
+            poke: poke.clone(),
+            closer: self.closer.clone(),
+            lost: lost.clone(),
+            pulse: self.pulse.clone(),
+        };
+        let (started, ready): (Sender<Result<(), Errno>>, Receiver<_>) = channel();
+        let handle = std::thread::Builder::new()
+            .name(format!("router-{}", self.threads.len()))
+            .spawn(move || worker::work(contract, &started))
+            .map_err(|e| HostError::from_io(Doing::StartWorker, "the router", &e))?;
+        let doing = Doing::StartEngine;
+        // A thread that ends without a word has panicked.
+        let outcome = ready.recv().unwrap_or(Err(Errno::ECANCELED));
+        outcome.map_err(|errno| HostError::new(doing, self.engine.to_string(), errno))?;
+        Ok(Thread {
+            orders,
+            poke,
+            handle: Some(handle),
+        })
+    }
+
+    fn tell_owner(&self, port: PortId, order: Order) {
+        let threads = &self.threads;
+        if let Some(thread) = threads.get(port.index as usize % threads.len().max(1)) {
+            thread.tell(order);
+        }
+    }
+
+    fn swap(&mut self, plane: Plane) {
+        let plane = Arc::new(plane);
+        for thread in &self.threads {
+            thread.tell(Order::Work(plane.clone()));
+        }
+        // The closer ends only after all who can send to it.
+        let _ = self.closer.send(std::mem::replace(&mut self.plane, plane));
+    }
+
+    fn end(&mut self) {
+        for thread in &self.threads {
+            thread.tell(Order::End);
+        }
+        for thread in self.threads.drain(..) {
+            if let Some(handle) = thread.handle {
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+impl Thread {
+    fn tell(&self, order: Order) {
+        // A worker that is gone has said why.
+        let _ = self.orders.send(order);
+        self.poke();
+    }
+
+    fn poke(&self) {
+        // The counter is full only if a poke is pending anyway.
+        let _ = self.poke.write(1);
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

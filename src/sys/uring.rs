@@ -1,0 +1,366 @@
+//! One io_uring of one thread: reads frames into buffers that it lends to the kernel, writes from the same buffers.
+//!
+//! A buffer belongs to the kernel (a read may land in it), to us (a frame to look at), or to a write that has not
+//! been submitted and done. [`Ring`] keeps the account, so that its callers need not be trusted with it.
+//!
+//! The ring can do nothing but what is used here: it is restricted (`io_uring_register(2)`,
+//! `IORING_REGISTER_RESTRICTIONS`) before its first request, since io_uring passes by the thread's seccomp filter.
+//! Linux 6.7 for multishot reads.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::register::Restriction;
+use io_uring::squeue::Flags;
+use io_uring::types::{BufRingEntry, Fd};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use nix::errno::Errno;
+
+/// The group of our only buffer ring.
+const GROUP: u16 = 0;
+/// A buffer ring must begin on a page (`io_uring_register_buf_ring(3)`).
+const PAGE: usize = 4096;
+/// `IORING_UNREGISTER_PBUF_RING` of `linux/io_uring.h`.
+const UNREGISTER_BUFFERS: u8 = 23;
+/// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`.
+const GET_EVENTS: u32 = 1;
+/// Marks what is not a read: tokens of reads have this bit clear.
+const NO_READ: u64 = 1 << 31;
+/// Marks a write; the buffer's number stands below.
+const WRITE: u64 = NO_READ | 1 << 30;
+/// The user data of the poll.
+const POLL: u64 = NO_READ | 1;
+/// The user data of a cancellation.
+const CANCEL: u64 = NO_READ | 2;
+
+/// What the kernel reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// A frame of `length` bytes lies in `buffer`, which is ours until it is written from or given back.
+    Frame {
+        /// As it was given to [`Ring::read`].
+        token: u64,
+        /// The buffer's number.
+        buffer: u16,
+        /// Bytes read.
+        length: usize,
+        /// Whether the read goes on.
+        more: bool,
+    },
+    /// A read ended without a frame.
+    Ended {
+        /// As it was given to [`Ring::read`].
+        token: u64,
+        /// Why; `ENOBUFS`: all buffers were in use.
+        errno: Errno,
+    },
+    /// The write from this buffer failed; one that is not reported was done.
+    Unwritten {
+        /// The buffer's number.
+        buffer: u16,
+        /// Why.
+        errno: Errno,
+    },
+    /// What [`Ring::poll`] watches is readable.
+    Polled {
+        /// Whether it is still watched.
+        more: bool,
+    },
+}
+
+/// Who may touch a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Kernel,
+    Us,
+    Write,
+}
+
+/// A ring with its buffers; see the head of this file.
+pub struct Ring {
+    ring: IoUring,
+    provided: Provided,
+    memory: Box<[u8]>,
+    size: usize,
+    holders: Vec<Holder>,
+}
+
+impl Ring {
+    /// A ring of the calling thread, which must be its only user, with `buffers` (a power of two) buffers of `size` bytes.
+    ///
+    /// # Errors
+    /// If the kernel is too old (`EINVAL`) or io_uring is forbidden (`EPERM`, `ENOSYS`).
+    pub fn new(buffers: u16, size: usize) -> Result<Self, Errno> {
+        let requests = u32::from(buffers) * 2;
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(requests * 4)
+            .setup_r_disabled()
+            .build(requests)
+            .map_err(|error| errno(&error))?;
+        let mut own = Self {
+            ring,
+            provided: Provided::new(buffers)?,
+            memory: vec![0; usize::from(buffers) * size].into_boxed_slice(),
+            size,
+            holders: vec![Holder::Us; usize::from(buffers)],
+        };
+        own.prepare().map_err(|error| errno(&error))?;
+        (0..buffers).for_each(|buffer| own.give_back(buffer));
+        own.provided.publish();
+        Ok(own)
+    }
+
+    fn prepare(&mut self) -> std::io::Result<()> {
+        let submitter = self.ring.submitter();
+        // SAFETY: the ring of buffers is freed by `Drop` after it has been unregistered.
+        unsafe {
+            submitter.register_buf_ring_with_flags(self.provided.address(), self.provided.entries, GROUP, 0)
+        }?;
+        let operations = [
+            opcode::ReadMulti::CODE,
+            opcode::Write::CODE,
+            opcode::PollAdd::CODE,
+            opcode::AsyncCancel::CODE,
+        ];
+        let flags = Flags::BUFFER_SELECT | Flags::SKIP_SUCCESS;
+        let mut allowed: Vec<_> = operations.into_iter().map(Restriction::sqe_op).collect();
+        allowed.push(Restriction::sqe_flags_allowed(flags.bits()));
+        allowed.push(Restriction::register_op(UNREGISTER_BUFFERS));
+        submitter.register_restrictions(&mut allowed)?;
+        submitter.register_enable_rings()
+    }
+
+    /// Reads from `file` until it ends or is cancelled. Bit 31 of `token` must be clear.
+    ///
+    /// # Errors
+    /// If the kernel does not take requests.
+    pub fn read(&mut self, file: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        let request = opcode::ReadMulti::new(Fd(file.as_raw_fd()), 0, GROUP).build();
+        self.push(&request.user_data(token & !NO_READ))
+    }
+
+    /// Ends the read of that token; it reports `ECANCELED`.
+    ///
+    /// # Errors
+    /// If the kernel does not take requests.
+    pub fn cancel(&mut self, token: u64) -> Result<(), Errno> {
+        let request = opcode::AsyncCancel::new(token & !NO_READ).build();
+        self.push(&request.flags(Flags::SKIP_SUCCESS).user_data(CANCEL))
+    }
+
+    /// Watches for `file` to become readable.
+    ///
+    /// # Errors
+    /// If the kernel does not take requests.
+    pub fn poll(&mut self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let readable = u32::from(libc::POLLIN.cast_unsigned());
+        let request = opcode::PollAdd::new(Fd(file.as_raw_fd()), readable).multi(true);
+        self.push(&request.build().user_data(POLL))
+    }
+
+    /// Writes the first `length` bytes of a buffer of ours to `file`, which must stay open until the next [`turn`](Self::turn).
+    /// It never waits: where it would have to, it fails with `EAGAIN`. A buffer that is not ours is left alone.
+    ///
+    /// # Errors
+    /// If the kernel does not take requests; the buffer is still ours then.
+    pub fn write(&mut self, file: BorrowedFd<'_>, buffer: u16, length: usize) -> Result<(), Errno> {
+        let Some(bytes) = self.frame(buffer, length) else {
+            return Err(Errno::EINVAL);
+        };
+        let (start, length) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(0));
+        let request = opcode::Write::new(Fd(file.as_raw_fd()), start, length)
+            .rw_flags(libc::RWF_NOWAIT)
+            .build()
+            .flags(Flags::SKIP_SUCCESS)
+            .user_data(WRITE | u64::from(buffer));
+        self.push(&request)?;
+        if let Some(holder) = self.holders.get_mut(usize::from(buffer)) {
+            *holder = Holder::Write;
+        }
+        Ok(())
+    }
+
+    /// The first `length` bytes of a buffer that is ours.
+    pub fn frame(&mut self, buffer: u16, length: usize) -> Option<&mut [u8]> {
+        let at = usize::from(buffer);
+        if self.holders.get(at) != Some(&Holder::Us) || length > self.size {
+            return None;
+        }
+        self.memory.get_mut(at * self.size..at * self.size + length)
+    }
+
+    /// Lends a buffer of ours to the kernel again, from the next [`turn`](Self::turn) on.
+    pub fn give_back(&mut self, buffer: u16) {
+        let at = usize::from(buffer);
+        let size = self.size;
+        let Some(holder) = self.holders.get_mut(at).filter(|holder| **holder == Holder::Us) else {
+            return;
+        };
+        *holder = Holder::Kernel;
+        if let Some(bytes) = self.memory.get_mut(at * size..(at + 1) * size) {
+            self.provided.add(buffer, bytes);
+        }
+    }
+
+    /// Submits what was asked for, runs it, and waits for something to report if `wait`. All writes asked for before
+    /// are done or reported as [`Done::Unwritten`] by then.
+    ///
+    /// # Errors
+    /// `EINTR`, or what keeps the kernel from going on.
+    pub fn turn(&mut self, wait: bool) -> Result<(), Errno> {
+        self.provided.publish();
+        let mut submitted = self.ring.submission();
+        submitted.sync();
+        let count = u32::try_from(submitted.len()).unwrap_or(u32::MAX);
+        drop(submitted);
+        // SAFETY: no signal mask is passed, and every request names memory that `self` owns.
+        unsafe {
+            self.ring
+                .submitter()
+                .enter::<()>(count, u32::from(wait), GET_EVENTS, None)
+        }
+        .map(drop)
+        .map_err(|error| errno(&error))
+    }
+
+    /// The next report.
+    pub fn next_done(&mut self) -> Option<Done> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            if let Some(done) = self.understand(&entry) {
+                return Some(done);
+            }
+        }
+    }
+
+    /// A write from this buffer is over: the buffer is ours again.
+    pub fn written(&mut self, buffer: u16) {
+        if let Some(holder) = self.holders.get_mut(usize::from(buffer))
+            && *holder == Holder::Write
+        {
+            *holder = Holder::Us;
+        }
+    }
+
+    fn understand(&mut self, entry: &cqueue::Entry) -> Option<Done> {
+        let (token, result) = (entry.user_data(), entry.result());
+        let more = cqueue::more(entry.flags());
+        if token & NO_READ == 0 {
+            let buffer = cqueue::buffer_select(entry.flags());
+            if let Some(holder) = buffer.and_then(|at| self.holders.get_mut(usize::from(at))) {
+                *holder = Holder::Us;
+            }
+            return Some(match (usize::try_from(result), buffer) {
+                (Ok(length), Some(buffer)) => Done::Frame {
+                    token,
+                    buffer,
+                    length,
+                    more,
+                },
+                (Ok(_), None) => Done::Ended {
+                    token,
+                    errno: Errno::ENODATA,
+                },
+                (Err(_), _) => Done::Ended {
+                    token,
+                    errno: Errno::from_raw(-result),
+                },
+            });
+        }
+        match token {
+            POLL => Some(Done::Polled { more }),
+            CANCEL => None,
+            _ => Some(Done::Unwritten {
+                buffer: u16::try_from(token & u64::from(u16::MAX)).unwrap_or(u16::MAX),
+                errno: Errno::from_raw(-result),
+            }),
+        }
+    }
+
+    fn push(&mut self, request: &squeue::Entry) -> Result<(), Errno> {
+        loop {
+            // SAFETY: the request names a descriptor and, if any, memory that `self` owns and leaves alone until it is done.
+            if unsafe { self.ring.submission().push(request) }.is_ok() {
+                return Ok(());
+            }
+            match self.ring.submit() {
+                Ok(0) => return Err(Errno::EBUSY),
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => return Err(errno(&error)),
+            }
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // After this the kernel finds no buffer to read into, whatever reads it has still to end.
+        let _ = self.ring.submitter().unregister_buf_ring(GROUP);
+    }
+}
+
+/// The ring through which buffers are lent: entries, then a tail that only we move.
+struct Provided {
+    entries: u16,
+    base: NonNull<BufRingEntry>,
+    layout: Layout,
+    tail: u16,
+}
+
+impl Provided {
+    fn new(entries: u16) -> Result<Self, Errno> {
+        let layout = Layout::array::<BufRingEntry>(entries.into())
+            .and_then(|layout| layout.align_to(PAGE))
+            .map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the layout has a size, because the caller wants at least one entry.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let base = NonNull::new(memory.cast()).ok_or(Errno::ENOMEM)?;
+        Ok(Self {
+            entries,
+            base,
+            layout,
+            tail: 0,
+        })
+    }
+
+    fn address(&self) -> u64 {
+        self.base.as_ptr() as u64
+    }
+
+    fn add(&mut self, buffer: u16, bytes: &mut [u8]) {
+        let at = usize::from(self.tail & (self.entries - 1));
+        // SAFETY: `at` is below `entries`, which is how many the memory holds.
+        let entry = unsafe { self.base.add(at) };
+        // SAFETY: the kernel reads no entry beyond the tail that was published, and nobody else writes any.
+        let entry = unsafe { &mut *entry.as_ptr() };
+        entry.set_addr(bytes.as_mut_ptr() as u64);
+        entry.set_len(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&self) {
+        // SAFETY: `base` is the address of the first entry of this ring.
+        let tail = unsafe { BufRingEntry::tail(self.base.as_ptr()) };
+        // SAFETY: the tail is an aligned u16 that lives as long as the ring and that the kernel only reads.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+}
+
+impl Drop for Provided {
+    fn drop(&mut self) {
+        // SAFETY: `base` was allocated with this layout and nothing else frees it.
+        unsafe { dealloc(self.base.as_ptr().cast(), self.layout) };
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

@@ -1,0 +1,205 @@
+//! Router threads between real tuns, on either engine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test that cannot look has failed"
+)]
+
+mod namespace;
+mod village;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+
+use mini_emperor::config::settings::Offload;
+use mini_emperor::host::netns;
+use mini_emperor::host::tun::{self, Offloads};
+use mini_emperor::router::Reason;
+use namespace::{block_on, wait_until, within};
+use village::{ENGINES, Member, Village};
+
+/// Sends `bytes` over TCP from one to the other and gives what arrived.
+fn transfer(from: &Member, to: &Member, bytes: &[u8]) -> Vec<u8> {
+    let listener = within(&to.netns, || {
+        TcpListener::bind(SocketAddr::new(to.address, 80)).unwrap()
+    });
+    let target = listener.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut received = Vec::new();
+            listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
+            received
+        });
+        let mut stream = within(&from.netns, || TcpStream::connect(target).unwrap());
+        stream.write_all(bytes).unwrap();
+        drop(stream);
+        reader.join().unwrap()
+    })
+}
+
+fn some_bytes(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|at| u8::try_from(at * at % 251).unwrap())
+        .collect()
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn datagrams_arrive_in_their_order_and_are_counted() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let (a, b) = (village.settle(2, None), village.settle(3, None));
+        let (from, to) = (a.udp(4000), b.udp(53));
+        let count: u32 = 20_000;
+        for number in 0..count {
+            from.send_to(&number.to_be_bytes(), (b.address, 53)).unwrap();
+            if number % 64 == 63 {
+                // The receiver says how far it has come, so that no queue overflows.
+                to.send_to(&[0], (a.address, 4000)).unwrap();
+                from.recv(&mut [0; 1]).unwrap();
+            }
+            let mut got = [0; 4];
+            to.recv(&mut got).unwrap();
+            assert_eq!(u32::from_be_bytes(got), number, "{engine:?}");
+        }
+        let acknowledgements = u64::from(count / 64);
+        let wanted = (u64::from(count), u64::from(count) * 32, acknowledgements);
+        // A frame is counted once it has been written, which is when it can be read.
+        wait_until("all are counted", || {
+            let (a, b) = (village.traffic(&a), village.traffic(&b));
+            let sent = (a.transmit_packets, a.transmit_bytes, a.receive_packets);
+            let received = (b.receive_packets, b.receive_bytes, b.transmit_packets);
+            if sent == wanted && received == wanted {
+                Ok(())
+            } else {
+                Err((sent, received))
+            }
+        });
+        assert_eq!(
+            village.traffic(&a).dropped.total() + village.traffic(&b).dropped.total(),
+            0
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn a_stream_crosses_as_super_frames_and_whole() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let (a, b) = (village.settle(2, None), village.settle(3, None));
+        let sent = some_bytes(16 << 20);
+        assert!(transfer(&a, &b, &sent) == sent, "{engine:?}: other bytes arrived");
+        let traffic = village.traffic(&b);
+        let mean = traffic.receive_bytes / traffic.receive_packets;
+        assert!(mean > 1500, "{engine:?}: frames of {mean} bytes");
+        assert_eq!(traffic.segmented_packets, 0, "{engine:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn a_stream_to_a_device_without_offloads_is_cut_and_arrives_whole() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let (a, b) = (village.settle(2, None), village.settle(3, Some(Offloads::NONE)));
+        let sent = some_bytes(4 << 20);
+        assert!(transfer(&a, &b, &sent) == sent, "{engine:?}: other bytes arrived");
+        assert!(village.traffic(&b).segmented_packets > 10, "{engine:?}");
+        // The way back is open to what is finished.
+        assert!(transfer(&b, &a, &sent) == sent, "{engine:?}: other bytes arrived");
+    }
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn who_asks_for_nobody_is_told() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let a = village.settle(2, None);
+        let socket = a.udp(4000);
+        // ip(7): without it a datagram socket does not hear of an unreachable host.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Ipv4RecvErr, &true).unwrap();
+        socket.connect("10.107.0.77:9").unwrap();
+        socket.send(b"anybody?").unwrap();
+        let error = socket.recv(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::HostUnreachable, "{engine:?}");
+        assert_eq!(village.traffic(&a).dropped.get(Reason::NoRoute), 1);
+    }
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn a_device_that_is_deleted_from_inside_is_reported_and_ends_nothing_else() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let (a, b, c) = (
+            village.settle(2, None),
+            village.settle(3, None),
+            village.settle(4, None),
+        );
+        within(&a.netns, || {
+            block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+                tokio::spawn(connection);
+                let index = nix::net::if_::if_nametoindex("tun0").unwrap();
+                handle.link().del(index).execute().await.unwrap();
+            });
+        });
+        let mut told = None;
+        wait_until("the loss is reported", || {
+            told = village.lost.try_recv().ok();
+            told.map(drop).ok_or("nothing")
+        });
+        assert_eq!(told.unwrap().port, a.port, "{engine:?}");
+        let sent = some_bytes(1 << 20);
+        assert!(transfer(&b, &c, &sent) == sent, "{engine:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn a_device_that_is_detached_is_let_go_and_its_slot_works_for_the_next() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let b = village.settle(3, None);
+        for _ in 0..20 {
+            let a = village.settle(2, None);
+            let sent = some_bytes(100_000);
+            assert!(transfer(&a, &b, &sent) == sent, "{engine:?}");
+            village.fabric.detach(a.port).unwrap();
+            village.workers.detach(village.fabric.tables(), a.port);
+            // As soon as no worker holds it, somebody else can.
+            wait_until("the tun is let go", || {
+                block_on(netns::inside(a.netns.as_fd(), "member", || {
+                    tun::adopt("tun0", Offload::Auto)
+                }))
+                .map(drop)
+            });
+            assert!(a.links().contains("tun0"));
+        }
+        assert!(
+            village.lost.try_recv().is_err(),
+            "{engine:?}: a loss was reported"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn a_hundred_devices_are_read_at_once() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let hub = village.settle(250, None);
+        let members: Vec<_> = (2..=101).map(|host| village.settle(host, None)).collect();
+        let socket = hub.udp(53);
+        for member in &members {
+            member.udp(4000).send_to(&[1], (hub.address, 53)).unwrap();
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < members.len() {
+            seen.insert(socket.recv_from(&mut [0; 1]).unwrap().1);
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! An emperor with a host that only pretends: processes are entries of a map, time is an argument.
+//!
+//! After everything that happens, what must always hold is checked ([`Reign::check`]).
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mini_emperor::config::definition::OnDemand;
+use mini_emperor::config::{Definition, Identities, Name, Places, Settings, User, World, load};
+use mini_emperor::emperor::addresses::AddressBook;
+use mini_emperor::emperor::state::{End, Life, State};
+use mini_emperor::emperor::{Action, Emperor, Event, Word};
+
+/// A host that knows everybody.
+pub(crate) struct Host;
+
+impl World for Host {
+    fn user(&self, name: &str) -> Option<User> {
+        Some(User {
+            name: name.to_owned(),
+            uid: 1,
+            gid: 1,
+            home: "/".into(),
+        })
+    }
+
+    fn group(&self, _: &str) -> Option<u32> {
+        Some(1)
+    }
+
+    fn is_executable(&self, _: &str, _: &str) -> bool {
+        true
+    }
+
+    fn is_directory(&self, _: &Path) -> bool {
+        true
+    }
+
+    fn identities(&self) -> Identities {
+        Identities::Any
+    }
+}
+
+fn settings() -> Settings {
+    let text = "router: {address: 10.107.0.1/29}";
+    let places = Places {
+        settings: "/e.yaml".into(),
+        vassals: "/v".into(),
+        run_directory: "/r".into(),
+        state_directory: "/s".into(),
+        log_directory: "/l".into(),
+    };
+    load::settings(Path::new("/e.yaml"), Some(text), &places, &Host)
+        .value
+        .unwrap()
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub(crate) fn path(name: &str) -> PathBuf {
+    format!("/v/{name}.yaml").into()
+}
+
+/// What a file means; `on_demand: true` in it has the vassal wait for a client.
+pub(crate) fn definition(name: &str, text: &str) -> Definition {
+    let on_demand = text.contains("on_demand: true");
+    let text = format!("command: [/bin/x]\n{}", text.replace("on_demand: true", ""));
+    let judged = load::definition(&path(name), text.as_bytes(), &settings(), &Host);
+    let mut definition = judged.value.unwrap_or_else(|| panic!("{:?}", judged.problems));
+    definition.on_demand = on_demand.then_some(OnDemand { idle: None });
+    definition
+}
+
+/// A process.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) name: Name,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) born: bool,
+    /// Its end has not been told yet.
+    pub(crate) ending: bool,
+}
+
+/// The emperor and what it made.
+pub(crate) struct Reign {
+    pub(crate) emperor: Emperor,
+    pub(crate) now: Instant,
+    pub(crate) processes: BTreeMap<Life, Process>,
+    /// Everything that was to be done, in order.
+    pub(crate) done: Vec<Action>,
+    /// What the processes are about to tell.
+    pub(crate) news: VecDeque<Event>,
+    /// The number of the action that fails.
+    pub(crate) fails: Option<usize>,
+    /// Does what a process does when it is asked to end: nothing.
+    pub(crate) deaf: bool,
+    pids: u32,
+}
+
+impl Reign {
+    pub(crate) fn new() -> Self {
+        Self {
+            emperor: Emperor::new(settings().router.addresses, AddressBook::default()),
+            now: Instant::now(),
+            processes: BTreeMap::new(),
+            done: Vec::new(),
+            news: VecDeque::new(),
+            fails: None,
+            deaf: false,
+            pids: 100,
+        }
+    }
+
+    /// Something happens.
+    pub(crate) fn happen(&mut self, event: Event) {
+        if let Event::Ended { life, .. } = &event {
+            self.processes.remove(life);
+        }
+        if let Event::Adopted(adoption) = &event
+            && let State::Running(run) = adoption.state
+        {
+            let process = Process {
+                name: adoption.definition.name.clone(),
+                addresses: adoption.addresses.iter().map(|net| net.addr()).collect(),
+                born: true,
+                ending: false,
+            };
+            assert!(self.processes.insert(run.life, process).is_none());
+        }
+        let mut todo = Vec::new();
+        self.emperor.handle(event, self.now, 7, &mut todo);
+        for action in todo {
+            self.perform(action);
+        }
+        self.check();
+    }
+
+    fn perform(&mut self, action: Action) {
+        let fails = self.fails == Some(self.done.len());
+        self.done.push(action.clone());
+        match action {
+            Action::Spawn {
+                life,
+                definition,
+                addresses,
+            } => {
+                let process = Process {
+                    name: definition.name.clone(),
+                    addresses: addresses.iter().map(|net| net.addr()).collect(),
+                    born: false,
+                    ending: false,
+                };
+                assert!(
+                    self.processes.insert(life, process).is_none(),
+                    "{life:?} is used twice"
+                );
+                if fails {
+                    self.end(life, End::Stillborn("the kernel said no".to_owned()));
+                }
+            }
+            Action::Ask { life, .. } if !fails && !self.deaf => self.end(life, End::Exited(0)),
+            Action::Kill { life, .. } if !fails => self.end(life, End::Killed(9)),
+            Action::Probe { name, life, .. } if !fails => {
+                self.news.push_back(Event::Says {
+                    name,
+                    life,
+                    word: Word::Ready,
+                });
+            }
+            Action::Ask { .. }
+            | Action::Kill { .. }
+            | Action::Probe { .. }
+            | Action::Reload { .. }
+            | Action::Update { .. }
+            | Action::Await(_)
+            | Action::Say { .. }
+            | Action::Forget(_)
+            | Action::Refuse { .. }
+            | Action::Abandon { .. }
+            | Action::Retry { .. } => {}
+        }
+    }
+
+    /// A process ends; the emperor hears of it with the other news.
+    pub(crate) fn end(&mut self, life: Life, end: End) {
+        if let Some(process) = self.processes.get_mut(&life)
+            && !std::mem::replace(&mut process.ending, true)
+        {
+            let name = process.name.clone();
+            self.news.push_back(Event::Ended { name, life, end });
+        }
+    }
+
+    /// A process reaches its first instruction.
+    pub(crate) fn bear(&mut self, life: Life) {
+        if let Some(process) = self.processes.get_mut(&life)
+            && !process.ending
+            && !std::mem::replace(&mut process.born, true)
+        {
+            self.pids += 1;
+            let (name, pid) = (process.name.clone(), self.pids);
+            self.happen(Event::Born { name, life, pid });
+        }
+    }
+
+    /// Every process that can be is born.
+    pub(crate) fn bear_all(&mut self) {
+        let unborn: Vec<_> = self.processes.keys().copied().collect();
+        for life in unborn {
+            self.bear(life);
+        }
+    }
+
+    /// The emperor hears what there is to hear.
+    pub(crate) fn hear(&mut self) {
+        while let Some(event) = self.news.pop_front() {
+            self.happen(event);
+        }
+    }
+
+    /// Time passes; deadlines are met as they come.
+    pub(crate) fn elapse(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut turns = 0;
+        while let Some(at) = self.emperor.deadline().filter(|at| *at <= end) {
+            turns = if at > self.now { 0 } else { turns + 1 };
+            assert!(
+                turns < 8,
+                "a deadline that was met is still there: the host would spin"
+            );
+            self.now = self.now.max(at);
+            self.happen(Event::Deadline);
+            self.hear();
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn define(&mut self, who: &str, text: &str) {
+        self.happen(Event::Defined(Box::new(definition(who, text))));
+    }
+
+    pub(crate) fn remove(&mut self, who: &str) {
+        self.happen(Event::Removed(path(who)));
+    }
+
+    pub(crate) fn state(&self, who: &str) -> Option<&State> {
+        self.emperor.vassals().get(&name(who)).map(|vassal| &vassal.state)
+    }
+
+    pub(crate) fn word(&self, who: &str) -> &'static str {
+        self.state(who).map_or("absent", State::word)
+    }
+
+    /// The process of a vassal.
+    pub(crate) fn life(&self, who: &str) -> Life {
+        self.state(who).and_then(State::life).expect("it has a process")
+    }
+
+    pub(crate) fn says(&mut self, who: &str, word: Word) {
+        let (name, life) = (name(who), self.life(who));
+        self.happen(Event::Says { name, life, word });
+    }
+
+    /// Its process ends like this, and the emperor hears of it.
+    pub(crate) fn dies(&mut self, who: &str, end: End) {
+        self.end(self.life(who), end);
+        self.hear();
+    }
+
+    /// Stops all; it must come to its end, whatever the processes do.
+    pub(crate) fn finish(&mut self) {
+        self.happen(Event::StopAll);
+        for _ in 0..100 {
+            self.hear();
+            if self.emperor.is_done() {
+                break;
+            }
+            let wait = self
+                .emperor
+                .deadline()
+                .map(|at| at.saturating_duration_since(self.now));
+            self.elapse(wait.expect("a vassal that is left has a deadline"));
+        }
+        assert!(self.emperor.is_done(), "{:?}", self.emperor.vassals());
+        assert!(self.processes.is_empty(), "left: {:?}", self.processes);
+    }
+
+    /// What always holds.
+    pub(crate) fn check(&self) {
+        let mut owners = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
+        for (life, process) in &self.processes {
+            // An adoption that was refused is on its way out.
+            let owner = self.emperor.vassals().get(&process.name);
+            let owned = owner.and_then(|vassal| vassal.state.life()) == Some(*life);
+            assert!(
+                owned || process.ending,
+                "{life:?} of {} is nobody's",
+                process.name
+            );
+            assert!(owned || !process.born || process.ending);
+            if owned {
+                assert!(
+                    owners.insert(process.name.clone()),
+                    "{} has two processes",
+                    process.name
+                );
+                for address in &process.addresses {
+                    assert!(addresses.insert(*address), "{address} is used twice");
+                }
+            }
+        }
+        for (name, vassal) in self.emperor.vassals() {
+            if let Some(life) = vassal.state.life() {
+                assert!(
+                    self.processes.contains_key(&life),
+                    "{name} is {:?} without a process",
+                    vassal.state
+                );
+            }
+            assert_ne!(vassal.state, State::Gone, "{name} was kept");
+        }
+    }
+}

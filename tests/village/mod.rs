@@ -1,0 +1,108 @@
+//! A router between members that live in network namespaces of their own.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it; failing is its way to report"
+)]
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use mini_emperor::config::Name;
+use mini_emperor::config::rule::Chain;
+use mini_emperor::config::settings::{Engine, Offload};
+use mini_emperor::host::link::{LinkPlan, configure, route_socket};
+use mini_emperor::host::netns;
+use mini_emperor::host::tun::{self, Offloads};
+use mini_emperor::host::workers::{Device, DeviceLost, Workers};
+use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId, Traffic};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::namespace::{alone, block_on, within};
+
+pub(crate) const ENGINES: [Engine; 2] = [Engine::Epoll, Engine::IoUring];
+const WORKERS: usize = 2;
+
+/// A router with its members, each in a network namespace of its own.
+pub(crate) struct Village {
+    pub(crate) fabric: Fabric,
+    pub(crate) workers: Workers,
+    pub(crate) lost: UnboundedReceiver<DeviceLost>,
+}
+
+pub(crate) struct Member {
+    pub(crate) address: IpAddr,
+    pub(crate) netns: OwnedFd,
+    pub(crate) port: PortId,
+}
+
+impl Village {
+    pub(crate) fn new(engine: Engine) -> Self {
+        let gateways: [IpNet; 1] = ["10.107.0.1/24".parse().unwrap()];
+        let mut fabric = Fabric::new(&gateways, GlobalPolicy::default(), WORKERS);
+        let (sender, lost) = unbounded_channel();
+        let workers = Workers::start(WORKERS, engine, fabric.tables(), &sender).unwrap();
+        Self {
+            fabric,
+            workers,
+            lost,
+        }
+    }
+
+    /// A member at `10.107.0.HOST`; `offloads` is what the router believes of its tun.
+    pub(crate) fn settle(&mut self, host: u8, offloads: Option<Offloads>) -> Member {
+        let address: IpAddr = [10, 107, 0, host].into();
+        let netns = alone(|| netns::current().unwrap());
+        let (tun, socket) = block_on(netns::inside(netns.as_fd(), "member", || {
+            Ok((tun::open("tun0", Offload::Auto, true)?, route_socket("member")?))
+        }))
+        .unwrap();
+        let plan = LinkPlan {
+            device: "tun0".to_owned(),
+            addresses: vec![IpNet::new(address, 24).unwrap()],
+            mtu: 1500,
+            queue_length: 1000,
+            gateways: vec!["10.107.0.1".parse().unwrap()],
+            loopback: true,
+        };
+        block_on(async { configure(socket, &plan).await }).unwrap();
+        let attachment = Attachment {
+            name: Name::new(&format!("m{host}")).unwrap(),
+            addresses: vec![address],
+            mtu: 1500,
+            out: Chain::default(),
+            in_: Chain::default(),
+        };
+        let port = self.fabric.attach(attachment).unwrap();
+        let offloads = offloads.unwrap_or(tun.offloads);
+        let device = Device {
+            port,
+            tun: tun.fd,
+            offloads,
+        };
+        self.workers.attach(self.fabric.tables(), device);
+        Member { address, netns, port }
+    }
+
+    pub(crate) fn traffic(&self, member: &Member) -> Traffic {
+        self.fabric.traffic(member.port).unwrap()
+    }
+}
+
+impl Member {
+    pub(crate) fn udp(&self, port: u16) -> UdpSocket {
+        let socket = within(&self.netns, || {
+            UdpSocket::bind(SocketAddr::new(self.address, port)).unwrap()
+        });
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    }
+
+    pub(crate) fn links(&self) -> String {
+        within(&self.netns, || {
+            std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()
+        })
+    }
+}
