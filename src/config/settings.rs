@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::mirror::Vassal;
 use super::rule::Chain;
@@ -72,7 +73,7 @@ pub enum Engine {
 }
 
 /// Whether super-frames cross whole, with checksums left to the receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Offload {
     /// As much as this kernel takes.
     Auto,

@@ -92,6 +92,19 @@ impl State {
         }
     }
 
+    /// Why no process will be started by itself.
+    pub fn rest(&self) -> Option<&Rest> {
+        match self {
+            Self::Down { why, .. } => Some(why),
+            Self::Waiting { .. }
+            | Self::Idle
+            | Self::Starting { .. }
+            | Self::Running(_)
+            | Self::Stopping { .. }
+            | Self::Gone => None,
+        }
+    }
+
     /// When the table wants to see [`Input::Deadline`].
     pub fn deadline(&self) -> Option<Instant> {
         match self {

@@ -139,7 +139,9 @@ pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut 
         }
         (Starting { life, .. }, Born { pid }) => {
             let run = Run::new(life, pid, at.now, at.definition);
-            if let Ready::Tcp(_) = at.definition.ready {
+            if run.is_ready() {
+                orders.push(Order::Say(Notice::Ready));
+            } else if let Ready::Tcp(_) = at.definition.ready {
                 orders.push(Order::Probe(life));
             }
             Running(run)

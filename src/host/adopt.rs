@@ -44,6 +44,7 @@ use super::life::{Handle, Heir, Traces};
 use super::netns;
 use super::notify::Speakers;
 use super::process::{self, Process};
+use super::spawn;
 use super::state::{Body, Kept, Record, Remains, StateFiles};
 use super::tree::Tree;
 use super::tun::{self, Tun, when_free};
@@ -105,24 +106,22 @@ impl Daemon {
         }
         let offload = self.settings.router.offload;
         let subnets = self.settings.router.addresses.clone();
-        let found: Vec<_> = stream::iter(left)
+        // Last those that are waited for.
+        left.sort_by_key(|(record, _)| record.is_being_born());
+        let all = left.len();
+        let mut found = stream::iter(left)
             .map(|(record, tun)| find(record, tun, offload, &subnets))
-            .buffered(AT_ONCE)
-            .collect()
-            .await;
-        let fifo = |found: &Found| match &found.life {
-            Some((body, Remnant::Alive(..) | Remnant::Ended(_))) => {
-                Some(self.state.fifo(&found.record.name, body.life))
+            .buffered(AT_ONCE);
+        let mut fifos = Vec::new();
+        while let Some(found) = found.next().await {
+            if let Some((body, Remnant::Alive(..) | Remnant::Ended(_))) = &found.life {
+                fifos.push(self.state.fifo(&found.record.name, body.life));
             }
-            Some((_, Remnant::Nothing)) | None => None,
-        };
-        let fifos: Vec<_> = found.iter().filter_map(fifo).collect();
-        self.state.sweep(&fifos)?;
-        let (all, running) = (found.len(), fifos.len());
-        for found in found {
             self.take_over(found);
         }
+        self.state.sweep(&fifos)?;
         if all > 0 {
+            let running = fifos.len();
             tracing::info!(vassals = all, running, "went on with what an earlier emperor left");
         }
         Ok(())
@@ -390,17 +389,19 @@ fn sockets(record: &Record, body: &Body, pidfd: &Arc<OwnedFd>) -> impl FnOnce() 
     move || Sockets::regain(&definition, &*pidfd, channel)
 }
 
-/// Whether the command of a process was reached. Its emperor has died, so its gate opens no more: in a moment it has
-/// ended, or it has opened long ago.
+/// Whether the command of a process was reached. Its emperor has died, so its gate opens no more: it has opened, or
+/// the process ends in a moment.
 async fn is_born(process: Process, pidfd: &Arc<OwnedFd>) -> bool {
     let end_of_wait = Instant::now() + BIRTH;
     while Instant::now() < end_of_wait && !process::has_ended(pidfd) {
-        if !init::is_before_command(process.pid) {
-            return !process::has_ended(pidfd);
+        if !init::is_before_command(process.pid) && !process::has_ended(pidfd) {
+            return true;
         }
         tokio::time::sleep(LOOK).await;
     }
     end(pidfd).await;
+    // It is a child of ours if we were its emperor, before an exec.
+    let _ = spawn::reap(pidfd);
     false
 }
 

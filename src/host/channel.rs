@@ -12,16 +12,19 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::sockopt::SockType as KindOf;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, getsockopt, recv,
-    send, socket, socketpair,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, getsockopt, send,
+    socket, socketpair,
 };
 
 use crate::emperor::Word;
 use crate::sys::process::take_descriptor;
+use crate::sys::socket::receive;
 
 use super::error::{Doing, HostError};
+use super::strays::{self, Strays};
 
 /// What the vassal finds the number of its end by.
 pub const VARIABLE: &str = "UWSGI_EMPEROR_FD";
@@ -45,6 +48,7 @@ pub fn open(on: &str) -> Result<(OwnedFd, OwnedFd), HostError> {
     let failed = |errno| HostError::new(Doing::OpenChannel, on, errno);
     let flags = SockFlag::SOCK_CLOEXEC;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Datagram, None, flags).map_err(failed)?;
+    never_block(&ours).map_err(failed)?;
     Ok((ours, theirs))
 }
 
@@ -61,6 +65,7 @@ pub fn regain(on: &str, pidfd: impl AsFd, number: i32) -> Result<OwnedFd, HostEr
     }
     let flags = SockFlag::SOCK_CLOEXEC;
     let ours = socket(AddressFamily::Unix, SockType::Datagram, flags, None).map_err(failed)?;
+    never_block(&ours).map_err(failed)?;
     for end in [&ours, &theirs] {
         match bind(end.as_raw_fd(), &UnixAddr::new_unnamed()) {
             // It has had a name since an earlier emperor's crash.
@@ -76,6 +81,11 @@ pub fn regain(on: &str, pidfd: impl AsFd, number: i32) -> Result<OwnedFd, HostEr
     Ok(ours)
 }
 
+/// Only our end: uWSGI expects its own to block.
+fn never_block(ours: &OwnedFd) -> Result<(), Errno> {
+    fcntl(ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
+}
+
 /// Tells the vassal something.
 ///
 /// # Errors
@@ -85,16 +95,23 @@ pub fn tell(ours: impl AsFd, command: Command) -> Result<(), Errno> {
         Command::Reload => 1,
         Command::Stop => 2,
     };
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    send(ours.as_fd().as_raw_fd(), &[byte], flags).map(drop)
+    send(ours.as_fd().as_raw_fd(), &[byte], MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
-/// Takes a handful of bytes; whether there may be more.
-pub fn take(ours: impl AsFd, heard: &mut Vec<Byte>) -> bool {
+/// Takes a handful of bytes; whether there may be more. Descriptors that came along go to `strays`.
+pub fn take(ours: impl AsFd, heard: &mut Vec<Byte>, strays: &mut Strays) -> bool {
     let mut buffer = [0; 16];
+    let mut control = strays::control();
     for _ in 0..HANDFUL {
-        match recv(ours.as_fd().as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-            Ok(length) => heard.extend(buffer[..length].iter().filter_map(|byte| Byte::new(*byte))),
+        match receive(&ours, &mut buffer, &mut control) {
+            Ok(received) => {
+                strays.extend(received.descriptors);
+                heard.extend(
+                    buffer[..received.length]
+                        .iter()
+                        .filter_map(|byte| Byte::new(*byte)),
+                );
+            }
             Err(Errno::EINTR) => {}
             Err(_) => return false,
         }
@@ -145,6 +162,8 @@ impl Byte {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::recv;
+
     use super::*;
 
     #[test]
@@ -154,7 +173,7 @@ mod tests {
             send(theirs.as_raw_fd(), &[byte], MsgFlags::empty()).unwrap();
         }
         let mut heard = Vec::new();
-        assert!(!take(&ours, &mut heard));
+        assert!(!take(&ours, &mut heard, &mut Strays::new()));
         let all = [
             Byte::Ready,
             Byte::Accepting,
@@ -187,7 +206,7 @@ mod tests {
             before = regain("test", &myself, theirs.as_raw_fd()).unwrap();
             send(theirs.as_raw_fd(), &[26], MsgFlags::empty()).unwrap();
             let mut heard = Vec::new();
-            take(&before, &mut heard);
+            take(&before, &mut heard, &mut Strays::new());
             assert_eq!(heard, [Byte::Heartbeat]);
             tell(&before, Command::Reload).unwrap();
             assert_eq!(recv(theirs.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT), Ok(1));

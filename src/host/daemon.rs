@@ -12,7 +12,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::config::settings::OnExit;
+use crate::config::settings::{Offload, OnExit};
 use crate::config::{Definition, Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
 use crate::emperor::state::{Fault, Life};
@@ -118,7 +118,7 @@ impl Daemon {
             in_: settings.firewall_in.clone(),
             isolate: settings.router.isolate,
         };
-        settings.router.offload = selftest::decide(settings.router.offload).await?;
+        settings.router.offload = offload(settings.router.offload, &state).await?;
         let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
         let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &lost_sender)?;
         let left = (&state, inherited.uplink.take());
@@ -311,6 +311,16 @@ impl Daemon {
         }
         sum
     }
+}
+
+/// Which offloads to use; the kernel is asked once a boot.
+async fn offload(wish: Offload, state: &StateFiles) -> Result<Offload, HostError> {
+    if let Some(decided) = state.tested(wish) {
+        return Ok(decided);
+    }
+    let decided = selftest::decide(wish).await?;
+    state.record_tested(wish, decided)?;
+    Ok(decided)
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -7,7 +7,7 @@ use nix::libc;
 use tokio::task::AbortHandle;
 
 use crate::config::Name;
-use crate::config::definition::{Farewell, Reload};
+use crate::config::definition::{Farewell, Ready, Reload};
 use crate::emperor::state::Life;
 use crate::emperor::table::Notice;
 use crate::emperor::{Event, Word};
@@ -135,8 +135,24 @@ impl Daemon {
         });
         alive.probe = Some(Probing(task.abort_handle()));
     }
+
+    /// Tells the operator what became of a running vassal.
+    pub(super) fn say(&self, name: &Name, notice: Notice) {
+        let vassal = self.emperor.vassals().get(name);
+        match notice {
+            // That it runs is said anyway.
+            Notice::Ready if vassal.is_some_and(|vassal| vassal.definition.ready == Ready::Exec) => {}
+            Notice::Ready => tracing::info!(%name, "vassal ready"),
+            Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
+            Notice::ReloadLate(limit) => {
+                tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
+            }
+            Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
+        }
+    }
 }
 
+/// Sends a signal to the main process, and sees to it that it has an effect.
 fn signal_main(alive: &Alive, signal: i32) {
     let is_first = alive.under.namespaces.pid && !alive.handle.has_other();
     let first = alive.traces.filter(|_| is_first).map(|traces| traces.process.pid);
@@ -145,17 +161,5 @@ fn signal_main(alive: &Alive, signal: i32) {
         alive.handle.signal(libc::SIGKILL);
     } else {
         alive.handle.signal(signal);
-    }
-}
-
-/// Tells the operator what became of a running vassal.
-pub(super) fn say(name: &Name, notice: Notice) {
-    match notice {
-        Notice::Ready => tracing::info!(%name, "vassal ready"),
-        Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
-        Notice::ReloadLate(limit) => {
-            tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
-        }
-        Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyMutGuard};
 
 use crate::config::Definition;
 use crate::sys::readiness::readable;
@@ -15,6 +15,7 @@ use crate::sys::readiness::readable;
 use super::channel::{self, Byte};
 use super::error::HostError;
 use super::notify::{self, Said, Speakers};
+use super::strays::{self, Strays};
 
 /// Between two handfuls.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -74,6 +75,7 @@ pub struct Ears {
     notify: Option<AsyncFd<Arc<OwnedFd>>>,
     channel: Option<AsyncFd<Arc<OwnedFd>>>,
     speakers: Speakers,
+    strays: Strays,
     tired: bool,
 }
 
@@ -91,6 +93,7 @@ impl Ears {
             notify: notify.map(|fd| readable(Arc::new(fd))).transpose()?,
             channel: channel.map(readable).transpose()?,
             speakers,
+            strays: Strays::new(),
             tired: false,
         })))
     }
@@ -99,54 +102,68 @@ impl Ears {
     pub async fn next(&mut self) -> Vec<Heard> {
         if self.tired {
             tokio::time::sleep(PAUSE).await;
+            strays::close(std::mem::take(&mut self.strays)).await;
             self.tired = false;
         }
-        let heard = tokio::select! {
-            heard = next_said(self.notify.as_ref(), &self.speakers) => heard,
-            heard = next_bytes(self.channel.as_ref()) => heard,
-        };
+        let Self {
+            notify,
+            channel,
+            speakers,
+            strays,
+            ..
+        } = self;
+        let (mut said, mut bytes) = (Vec::new(), Vec::new());
+        tokio::select! {
+            socket = awaken(notify.as_mut()) => {
+                socket.drain(|fd| notify::take(fd, speakers, &mut said, strays));
+            }
+            socket = awaken(channel.as_mut()) => socket.drain(|fd| channel::take(fd, &mut bytes, strays)),
+        }
         self.tired = true;
-        heard
+        all(said, bytes)
     }
 
     /// What is there at the end of a life.
-    pub fn last(&self) -> Vec<Heard> {
+    pub fn last(mut self) -> Vec<Heard> {
         let (mut said, mut bytes) = (Vec::new(), Vec::new());
-        if let Some(notify) = &self.notify {
-            notify::take(notify.get_ref(), &self.speakers, &mut said);
+        let notify = self.notify.take().map(AsyncFd::into_inner);
+        let channel = self.channel.take().map(AsyncFd::into_inner);
+        if let Some(notify) = &notify {
+            notify::take(notify, &self.speakers, &mut said, &mut self.strays);
         }
-        if let Some(channel) = &self.channel {
-            channel::take(channel.get_ref(), &mut bytes);
+        if let Some(channel) = &channel {
+            channel::take(channel, &mut bytes, &mut self.strays);
         }
-        let bytes = bytes.into_iter().map(Heard::Byte);
-        said.into_iter().map(Heard::Said).chain(bytes).collect()
+        strays::abandon((notify, channel, self.strays));
+        all(said, bytes)
     }
 }
 
-async fn next_said(socket: Option<&AsyncFd<Arc<OwnedFd>>>, speakers: &Speakers) -> Vec<Heard> {
-    let mut said = Vec::new();
-    take(socket, |fd| notify::take(fd, speakers, &mut said)).await;
-    said.into_iter().map(Heard::Said).collect()
+fn all(said: Vec<Said>, bytes: Vec<Byte>) -> Vec<Heard> {
+    let bytes = bytes.into_iter().map(Heard::Byte);
+    said.into_iter().map(Heard::Said).chain(bytes).collect()
 }
 
-async fn next_bytes(socket: Option<&AsyncFd<Arc<OwnedFd>>>) -> Vec<Heard> {
-    let mut bytes = Vec::new();
-    take(socket, |fd| channel::take(fd, &mut bytes)).await;
-    bytes.into_iter().map(Heard::Byte).collect()
+/// A socket that has something.
+struct Awake<'a> {
+    guard: AsyncFdReadyMutGuard<'a, Arc<OwnedFd>>,
 }
 
-/// Takes once, as soon as there is something.
-async fn take(socket: Option<&AsyncFd<Arc<OwnedFd>>>, take: impl FnOnce(&OwnedFd) -> bool) {
-    let Some(socket) = socket else {
-        return std::future::pending().await;
-    };
-    match socket.readable().await {
-        Ok(mut guard) => {
-            if !take(socket.get_ref()) {
-                guard.clear_ready();
-            }
+impl Awake<'_> {
+    /// Takes once; `take` says whether there may be more.
+    fn drain(mut self, take: impl FnOnce(&OwnedFd) -> bool) {
+        if !take(self.guard.get_inner()) {
+            self.guard.clear_ready();
         }
-        // The event queue is gone: there is nothing more to come.
-        Err(_) => std::future::pending().await,
     }
+}
+
+async fn awaken(socket: Option<&mut AsyncFd<Arc<OwnedFd>>>) -> Awake<'_> {
+    if let Some(socket) = socket
+        && let Ok(guard) = socket.readable_mut().await
+    {
+        return Awake { guard };
+    }
+    // There is none, or the event queue is gone and there is nothing more to come.
+    std::future::pending().await
 }

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::libc;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
@@ -35,6 +35,7 @@ use super::netns;
 use super::notify::{self, Said, Speakers};
 use super::process::{self, Process};
 use super::spawn::{self, Cradle, Newborn};
+use super::strays;
 use super::tree::Tree;
 use super::tun::{self, Tun};
 
@@ -155,6 +156,15 @@ impl Handle {
     }
 }
 
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // What is still in it is the vassal's.
+        if let Some(channel) = self.channel.take() {
+            strays::abandon(channel);
+        }
+    }
+}
+
 /// What is needed to give birth.
 pub struct Birth {
     /// Whose.
@@ -211,7 +221,7 @@ impl Birth {
     /// All up to the command's first instruction; an error means that nothing is left.
     async fn be_born(self, tell: &impl Fn(News)) -> Result<Body, String> {
         let turn = self.turn.clone();
-        let _turn = turn.acquire().await.map_err(|_| "the emperor ends".to_owned())?;
+        let turn = turn.acquire().await.map_err(|_| "the emperor ends".to_owned())?;
         if self.handle.is_doomed() {
             return Err("no longer wanted".to_owned());
         }
@@ -227,7 +237,7 @@ impl Birth {
             handle: self.handle.clone(),
         };
         let _ = self.handle.pidfd.set(newborn.pidfd.clone());
-        let failure = match self.raise(newborn, &mut body, tell).await {
+        let failure = match self.raise(newborn, &mut body, turn, tell).await {
             Ok(None) => return Ok(body),
             Ok(Some(report)) => step_sentence(&report),
             Err(why) => why,
@@ -243,6 +253,7 @@ impl Birth {
         self,
         newborn: Newborn,
         body: &mut Body,
+        turn: SemaphorePermit<'_>,
         tell: &impl Fn(News),
     ) -> Result<Option<init::Report>, String> {
         let pid = newborn.pid;
@@ -270,6 +281,8 @@ impl Birth {
             answer,
         });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
+        // What may take long now is its own disk, and nobody else's turn waits for that.
+        drop(turn);
         let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         let report = newborn
             .open_gate(&plan(&self.definition), &descriptors)
@@ -335,7 +348,7 @@ impl Body {
                 waited.ok().flatten().unwrap_or(End::Unknown)
             }
         };
-        let last = self.ears.as_ref().map(|ears| ears.last()).unwrap_or_default();
+        let last = self.ears.take().map(|ears| ears.last()).unwrap_or_default();
         if !last.is_empty() {
             tell(News::Heard(last));
         }

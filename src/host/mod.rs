@@ -32,6 +32,7 @@ pub mod signals;
 pub mod spawn;
 pub mod state;
 pub mod status;
+pub mod strays;
 pub mod succession;
 pub mod tree;
 pub mod tun;

@@ -12,8 +12,9 @@
 //! and one outside the emperor's pid namespace is nobody. A process that another one names as its main process
 //! (`MAINPID=`) must be there, too; its number is translated from the vassal's pid namespace.
 //!
-//! The vassal may be hostile: a message has a limit, descriptors in it are closed by the kernel, and after each
-//! handful of messages a pause is made, so that a flood blocks its sender and nobody else.
+//! The vassal may be hostile: a message has a limit, descriptors in it are closed where nobody waits
+//! ([`strays`](super::strays)), and after each handful of messages a pause is made, so that a flood blocks its sender
+//! and nobody else.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,6 +33,7 @@ use crate::sys::socket::receive;
 
 use super::error::{Doing, HostError};
 use super::netns;
+use super::strays::{self, Strays};
 
 /// `NOTIFY_SOCKET` of every vassal that has one.
 pub const ADDRESS: &str = "@mini-emperor/notify";
@@ -102,21 +104,24 @@ impl Speakers {
     }
 }
 
-/// Takes a handful of messages; whether there may be more.
-pub fn take(socket: impl AsFd, speakers: &Speakers, said: &mut Vec<Said>) -> bool {
+/// Takes a handful of messages; whether there may be more. Descriptors that came along go to `strays`.
+pub fn take(socket: impl AsFd, speakers: &Speakers, said: &mut Vec<Said>, strays: &mut Strays) -> bool {
     let mut buffer = [0; LONGEST];
-    // Room for credentials, and for nothing else: the kernel closes descriptors that find none.
-    let mut control = nix::cmsg_space!(nix::libc::ucred);
+    let mut control = strays::control();
     for _ in 0..HANDFUL {
-        match receive(&socket, &mut buffer, &mut control) {
-            Ok(received) if received.cut => tracing::debug!("a message by sd_notify is too long"),
-            Ok(received) if received.pid.is_some_and(|pid| speakers.include(pid)) => {
-                let text = &buffer[..received.length];
-                said.extend(understand(text, &Clock::now(), |pid| speakers.translate(pid)));
-            }
-            Ok(received) => tracing::debug!(pid = received.pid, "a message by sd_notify from a stranger"),
-            Err(Errno::EINTR) => {}
+        let received = match receive(&socket, &mut buffer, &mut control) {
+            Ok(received) => received,
+            Err(Errno::EINTR) => continue,
             Err(_) => return false,
+        };
+        strays.extend(received.descriptors);
+        if received.cut {
+            tracing::debug!("a message by sd_notify is too long");
+        } else if received.pid.is_some_and(|pid| speakers.include(pid)) {
+            let text = &buffer[..received.length];
+            said.extend(understand(text, &Clock::now(), |pid| speakers.translate(pid)));
+        } else {
+            tracing::debug!(pid = received.pid, "a message by sd_notify from a stranger");
         }
     }
     true

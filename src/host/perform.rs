@@ -6,7 +6,7 @@ use crate::emperor::{Action, Event};
 use crate::router::{Attachment, Traffic};
 
 use super::daemon::{Alive, Daemon, chance};
-use super::dialogue::{self, Spoken};
+use super::dialogue::Spoken;
 use super::life::{Birth, News, Traces};
 use super::tree::Tree;
 use super::tun::Tun;
@@ -29,7 +29,7 @@ impl Daemon {
             Action::Reload { name, life, by } => self.reload(&name, life, by),
             Action::Ask { life, by, .. } => self.ask(life, by),
             Action::Await(name) => tracing::info!(%name, "waiting for a client"),
-            Action::Say { name, notice } => dialogue::say(&name, notice),
+            Action::Say { name, notice } => self.say(&name, notice),
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {

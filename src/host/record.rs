@@ -131,15 +131,7 @@ impl Daemon {
             restarts: vassal.restarts,
             deaths_in_a_row: vassal.deaths_in_a_row(),
             status: alive.and_then(|alive| alive.spoken.status.clone()),
-            why: match &vassal.state {
-                State::Down { why, .. } => Some(why.to_string()),
-                State::Waiting { .. }
-                | State::Idle
-                | State::Starting { .. }
-                | State::Running(_)
-                | State::Stopping { .. }
-                | State::Gone => None,
-            },
+            why: vassal.state.rest().map(ToString::to_string),
             last_end: vassal.last_end.clone(),
             traffic: self.traffic_of(name),
             kept: kept(vassal, life, alive),

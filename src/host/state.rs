@@ -4,6 +4,7 @@
 //!   RUN/lock             one emperor a directory; its pid
 //!   RUN/emperor.json     which emperor is ready
 //!   RUN/uplink.json      the interface on the host
+//!   RUN/offload.json     what was found out about this kernel
 //!   RUN/state/NAME.json  all that another emperor needs to go on with this vassal
 //!   RUN/logs/NAME.LIFE   the FIFO that a life writes its output to
 //!   STATE/addresses.json which name had which address
@@ -28,6 +29,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
 use crate::emperor::addresses::Remembered;
 use crate::emperor::state::{End, Life, Rest};
@@ -51,6 +53,14 @@ pub struct StateFiles {
     written: BTreeMap<Name, u64>,
     leaving: bool,
     lock: Option<Flock<File>>,
+}
+
+/// What was found out about offloads, which is as true for the next emperor of this boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Tested {
+    boot: String,
+    wish: Offload,
+    decided: Offload,
 }
 
 /// One vassal, for whoever looks from outside and for the next emperor.
@@ -90,6 +100,16 @@ pub struct Record {
     pub kept: Kept,
     /// The definition that its process was started with, or will be.
     pub under: Box<Definition>,
+}
+
+impl Record {
+    /// Whether it is not known if its command was reached.
+    pub fn is_being_born(&self) -> bool {
+        match &self.kept {
+            Kept::Alive(body) => body.born.is_none(),
+            Kept::Unborn { .. } | Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => false,
+        }
+    }
 }
 
 /// Where a vassal is.
@@ -276,6 +296,20 @@ impl StateFiles {
         write_json(&self.run.join("uplink.json"), record)
     }
 
+    /// Which offloads an earlier emperor of this boot decided on, if it had the same wish; packets need not wait for
+    /// another test.
+    pub fn tested(&self, wish: Offload) -> Option<Offload> {
+        let tested: Tested = read_json(&self.run.join("offload.json"))?;
+        (tested.boot == process::boot() && tested.wish == wish).then_some(tested.decided)
+    }
+
+    /// Writes down which offloads were decided on.
+    pub fn record_tested(&self, wish: Offload, decided: Offload) -> Result<(), HostError> {
+        let boot = process::boot();
+        let tested = Tested { boot, wish, decided };
+        write_json(&self.run.join("offload.json"), &tested)
+    }
+
     fn path_of(&self, name: &Name) -> PathBuf {
         self.run.join("state").join(format!("{name}.json"))
     }
@@ -286,7 +320,7 @@ impl Drop for StateFiles {
         // Vassals that are still written down are there for the next emperor, and so is all that belongs to them.
         if !self.leaving && std::fs::remove_dir(self.run.join("state")).is_ok() {
             let _ = std::fs::remove_dir_all(self.run.join("logs"));
-            for file in ["uplink.json", "emperor.json", "lock"] {
+            for file in ["uplink.json", "offload.json", "emperor.json", "lock"] {
                 self.discard(&self.run.join(file));
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::daemon::Daemon;
+use super::dialogue::Spoken;
 use crate::emperor::Run;
 use crate::router::Traffic;
 
@@ -15,13 +16,13 @@ impl Daemon {
             let ready = run.is_some_and(Run::is_ready);
             let (state, restarts) = (vassal.state.word(), vassal.restarts);
             let traffic = counters(&self.traffic_of(name));
-            let last_end = vassal
-                .last_end
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let spoken = vassal.state.life().and_then(|life| self.lives.get(&life));
+            let spoken = spoken.map(|alive| says(&alive.spoken)).unwrap_or_default();
+            let last_end = vassal.last_end.as_ref();
+            let last_end = last_end.map(ToString::to_string).unwrap_or_default();
+            let why = vassal.state.rest().map(ToString::to_string).unwrap_or_default();
             tracing::info!(
-                "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic} last_end={last_end:?}"
+                "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic}{spoken} last_end={last_end:?} why={why:?}"
             );
         }
         let device = &self.settings.router.device;
@@ -35,6 +36,23 @@ impl Daemon {
             tracing::info!("problem {problem}");
         }
     }
+}
+
+/// What a vassal said of itself; whatever characters it used, the line stays one.
+fn says(spoken: &Spoken) -> String {
+    let mut text = String::new();
+    for (word, said) in [("accepting", spoken.accepting), ("loyal", spoken.loyal)] {
+        if said {
+            let _ = write!(text, " {word}=true");
+        }
+    }
+    if let Some(errno) = spoken.errno {
+        let _ = write!(text, " errno={errno}");
+    }
+    if let Some(status) = &spoken.status {
+        let _ = write!(text, " says={status:?}");
+    }
+    text
 }
 
 fn counters(traffic: &Traffic) -> String {

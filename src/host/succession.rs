@@ -9,13 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::emperor::state::State;
 
-use super::daemon::Daemon;
+use super::daemon::{Alive, Daemon};
 use super::error::HostError;
 use super::life::BIRTHS_AT_ONCE;
 use super::upgrade::{self, Luggage, Ready, Request};
 
-/// How long the end of a life may take to be told once its process has ended.
-const BURIAL: Duration = Duration::from_secs(2);
+/// How long births and burials that have begun may take; the next image finds out about the others by itself.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// An upgrade that waits until no birth is under way.
 pub(super) struct Quiet {
@@ -111,7 +111,7 @@ impl Daemon {
 
     /// Becomes the new binary; returns only if that fails, and goes on then.
     pub(super) async fn relieve(&mut self, relief: Relief) {
-        self.bury_the_dead().await;
+        self.settle().await;
         if self.stopping {
             return self.refuse_upgrade(relief.request, "the emperor ends");
         }
@@ -146,19 +146,23 @@ impl Daemon {
         upgrade::become_image(binary, self.state.run(), &self.image, &luggage)
     }
 
-    /// Hears of every life that has ended: its exit status was told to this image, not to the next.
-    async fn bury_the_dead(&mut self) {
-        let end = Instant::now() + BURIAL;
+    /// Hears of every life that has ended, whose exit status is told to this image and not to the next, and of every
+    /// command that is about to be reached.
+    async fn settle(&mut self) {
+        let end = tokio::time::Instant::now() + SETTLED_WITHIN;
         loop {
             while let Ok((name, life, news)) = self.news.try_recv() {
                 self.hear(name, life, news);
             }
-            let waits = self.lives.values().any(|alive| alive.handle.has_ended());
-            if !waits || Instant::now() >= end {
+            let is_due = |alive: &Alive| {
+                alive.handle.has_ended() || alive.traces.is_some() && alive.born.is_none()
+            };
+            if !self.lives.values().any(is_due) {
                 return;
             }
-            if let Ok(Some((name, life, news))) = tokio::time::timeout(BURIAL, self.news.recv()).await {
-                self.hear(name, life, news);
+            match tokio::time::timeout_at(end, self.news.recv()).await {
+                Ok(Some((name, life, news))) => self.hear(name, life, news),
+                Ok(None) | Err(_) => return,
             }
         }
     }
