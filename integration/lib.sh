@@ -205,6 +205,18 @@ counter() {
   MARK=$before
   grep -oE "(^| )${2//./\\.}=[0-9]+" <<<"$line" | tail -n 1 | cut -d= -f2
 }
+# status_says NAME TEXT…: its line in a fresh status table holds every TEXT.
+status_says() {
+  local name=$1 line text
+  shift
+  mark
+  kill -USR1 "$EMPEROR_PID"
+  wait_for 5 status_line "$name" >/dev/null || { echo "no status of $name"; return 1; }
+  line=$(status_line "$name")
+  for text; do
+    case $line in *"$text"*) ;; *) printf 'wanted: %s\ngot:    %s\n' "$text" "$line"; return 1 ;; esac
+  done
+}
 status_line() { news | grep -w status | grep -E "name=\"?$1\"?( |\$)" | tail -n 1 | grep .; }
 
 # more_than LEAST COMMAND…: the command prints a number above LEAST.

@@ -69,6 +69,12 @@
 //! - **A drop is charged to whose policy it was**: to the sender up to the route lookup, to the receiver after.
 //! - **IPv4 packets that may be fragmented are delivered whole beyond the receiver's MTU**: a tun takes them, and
 //!   nobody is told to cut what arrives anyway.
+//! - **A super-frame that the kernel refuses is cut in software, that one frame and no more.** A vassal that crafts frames
+//!   which its receiver's kernel does not take thereby slows itself, not the receiver. Whether this kernel keeps
+//!   super-frames intact at all is tested before the first tun is opened ([`host::selftest`]).
+//! - **A router thread's io_uring can do four things** (read, write, poll, cancel): it passes by the seccomp filter, so it
+//!   is restricted itself before its first request.
+//! - **A worker looks on for 50 us after traffic before it sleeps**, and gives way to whoever wants its core.
 //! - **ICMP answers come from the gateway**, as from any first hop.
 //! - **Switching on IPv6 forwarding makes interfaces that learn their routes keep learning them**
 //!   (`accept_ra=2`); otherwise the host would lose its own way out.
