@@ -190,7 +190,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Ends every thread and waits for it: no packet is half way when this returns.
+    /// Ends every thread and waits for it: nothing moves and nothing is counted any more.
     pub fn stop(&mut self) {
         self.end();
     }
