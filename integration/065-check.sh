@@ -34,6 +34,8 @@ Y
 printf 'command: [/nowhere/program]\nnetwork: {address: 10.107.0.1}\n' >"$D/gateway.yaml"
 printf 'command: [/bin/sh]\nnetwork: {address: 10.107.0.7}\n' >"$D/twice1.yaml"
 cp "$D/twice1.yaml" "$D/twice2.yaml"
+# Wrong in itself too, and the first by name: it claims nothing that a good file has, and hears of it at once.
+printf 'comand: [/bin/sh]\nnetwork: {address: 10.107.0.7}\n' >"$D/a-third.yaml"
 check "a directory with mistakes ends with 1" judged 1 "$D"
 check "an unknown key" named many.yaml:1:1 "unknown key \`comand\`" "did you mean \`command\`?"
 check "a duplicate key" named many.yaml:3:1 "\`command\` is written twice" "line 2"
@@ -45,13 +47,14 @@ check "a bad rule, at the wrong word" named many.yaml:11:24 "\`tpc\` is no proto
 check "the gateway's address" named gateway.yaml:2:20 "the gateway's own address" "choose another"
 check "a program that is missing is a warning" named gateway.yaml:1:11 "warning: " "cannot start before it exists"
 check "an address that is claimed twice, with both files" named twice2.yaml:2:20 "twice1.yaml" "another address"
+check "and by a file that is wrong in itself" named a-third.yaml:2:20 "twice1.yaml" "another address"
 check "each is shown with its line" grep -q '^11 |       - "allow any any tpc 80"$' "$W/err"
 check "the word is underlined" grep -qE '^   \| {24}\^\^\^$' "$W/err"
-# With the settings, five.
-check "the count is the last word" grep -qE '^5 files, 9 errors, 1 warning$' "$W/err"
+# With the settings, six.
+check "the count is the last word" grep -qE '^6 files, 12 errors, 1 warning$' "$W/err"
 check "standard output stays empty" is "" cat "$W/out"
 check "the same for programs" judged 1 --format json "$D"
-check "has every place" is "10 many.yaml:11:24" \
+check "has every place" is "13 many.yaml:11:24" \
   jq -r '[(.problems | length), (.problems[] | select(.message | test("tpc")) | "\(.path | split("/")[-1]):\(.line):\(.column)")] | join(" ")' "$W/out"
 
 check "one good file ends with 0" judged 0 "$D/twice1.yaml"
@@ -65,7 +68,7 @@ check "with their place" named wrong.yaml:1:1 "unknown key" "\`router\`"
 rm "$D/many.yaml"
 { cat "$SETTINGS"; echo "vassals: [$D]"; } >"$W/own.yaml"
 check "without a target, what the settings name is judged" is 1 code "$EMPEROR" check --config "$W/own.yaml"
-check "all of it" grep -qE '^5 files, 2 errors, 2 warnings$' "$W/err"
+check "all of it" grep -qE '^6 files, 5 errors, 2 warnings$' "$W/err"
 
 check "the schema of a vassal is JSON Schema" is object sh -c "'$EMPEROR' schema | jq -r '.properties.network.type'"
 check "the schema of the settings too" is object sh -c "'$EMPEROR' schema settings | jq -r '.properties.router.type'"

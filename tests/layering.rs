@@ -32,7 +32,7 @@ const PURE: [(&str, &[&str]); 4] = [
             "thiserror",
         ],
     ),
-    ("emperor", &["ipnet", "thiserror"]),
+    ("emperor", &["ipnet", "serde", "thiserror"]),
     ("packet", &["thiserror"]),
     ("router", &["ipnet", "serde", "thiserror"]),
 ];

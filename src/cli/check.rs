@@ -31,6 +31,8 @@ struct Findings<'a> {
     /// One entry a file: its problems and its text, if that could be read.
     files: Vec<(Vec<Problem>, Option<String>)>,
     claims: Claims,
+    /// By place in `files`: bad definitions, which claim what no good one has.
+    drafts: Vec<(usize, Definition)>,
 }
 
 /// Judges `target`: a vassal's file, a directory of them, the settings (`emperor.yaml`, or the file that
@@ -65,6 +67,7 @@ fn judge<'a>(
         world,
         files: Vec::new(),
         claims: Claims::new(),
+        drafts: Vec::new(),
     };
     let is_settings =
         |target: &Path| target.file_name() == Some(OsStr::new("emperor.yaml")) || config == Some(target);
@@ -80,6 +83,7 @@ fn judge<'a>(
                     .iter()
                     .for_each(|directory| findings.target(directory, &settings)),
             }
+            findings.claim_drafts();
         }
     }
     findings
@@ -139,8 +143,25 @@ impl Findings<'_> {
         if let Some(definition) = judged.value {
             problems.extend(self.claim(&definition, text));
         }
+        self.drafts
+            .extend(judged.draft.map(|definition| (self.files.len(), definition)));
         self.files
             .push((problems, Some(String::from_utf8_lossy(text).into_owned())));
+    }
+
+    /// A file that is wrong in itself hears of its claims as well, not only when the rest is right.
+    fn claim_drafts(&mut self) {
+        for (at, definition) in std::mem::take(&mut self.drafts) {
+            let text = self
+                .files
+                .get(at)
+                .and_then(|(_, text)| text.clone())
+                .unwrap_or_default();
+            let problems = self.claim(&definition, text.as_bytes());
+            if let Some((known, _)) = self.files.get_mut(at) {
+                known.extend(problems);
+            }
+        }
     }
 
     /// What an earlier file holds already.

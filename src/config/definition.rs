@@ -2,6 +2,10 @@
 //!
 //! Plain data. Everything optional in the file has been decided here: an `Option` survives only where
 //! absence itself means something.
+//!
+//! It is also written as it is into the record of a running vassal, so that a later emperor, of a later version
+//! too, knows what the process was started with. So a field that is added later needs a `serde(default)` that
+//! says what held before there was such a field.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::rule::Chain;
 
@@ -20,7 +25,8 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 ///
 /// 1 to 63 bytes of ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or digit, so that it
 /// can stand in file names, log prefixes, metrics labels and firewall rules (`@name`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
 impl Name {
@@ -38,6 +44,20 @@ impl Name {
     }
 }
 
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text).ok_or("no vassal can have that name")
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -45,7 +65,7 @@ impl fmt::Display for Name {
 }
 
 /// One vassal, judged: what to run, as whom, where, and on which network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// The stem of the file's name.
     pub name: Name,
@@ -84,13 +104,14 @@ pub struct Definition {
     /// Started by its first client; absent = at once.
     pub on_demand: Option<OnDemand>,
     /// What the emperor runs when something happens to it.
+    #[serde(default)]
     pub hooks: Hooks,
     /// Where its standard output and error go.
     pub log: Log,
 }
 
 /// Numbers that the kernel knows a user by, resolved when the definition was judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The user's name, for `USER` and `LOGNAME`; a number as text if it has none.
     pub user: String,
@@ -105,11 +126,11 @@ pub struct Identity {
 }
 
 /// One capability of `capabilities(7)`: its bit number, 0 to 63.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Capability(pub u8);
 
 /// The namespaces that a vassal gets beside its network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     /// `CLONE_NEWPID`: the command is process 1 and its whole tree dies with it.
     pub pid: bool,
@@ -124,7 +145,7 @@ pub struct Namespaces {
 }
 
 /// A vassal's place in the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Which addresses are bound to it.
     pub address: Addresses,
@@ -141,7 +162,7 @@ pub struct Network {
 }
 
 /// The addresses of a vassal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Addresses {
     /// One free address of each of the router's subnets, the same for the same name.
     Auto,
@@ -150,7 +171,7 @@ pub enum Addresses {
 }
 
 /// When a vassal is started again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
     /// After which ends.
     pub policy: RestartPolicy,
@@ -163,7 +184,7 @@ pub struct Restart {
 }
 
 /// How many deaths are too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GiveUp {
     /// This many…
     pub deaths: u32,
@@ -172,7 +193,7 @@ pub struct GiveUp {
 }
 
 /// After which ends a vassal is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// After every end.
     Always,
@@ -183,7 +204,7 @@ pub enum RestartPolicy {
 }
 
 /// How a vassal is asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// What the command is told.
     pub signal: Farewell,
@@ -192,7 +213,7 @@ pub struct Stop {
 }
 
 /// What starts a vassal that is started on demand.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trigger {
     /// A connection to a socket at this path.
     Unix {
@@ -212,7 +233,7 @@ pub enum Trigger {
 }
 
 /// What the emperor runs, as itself, when something happens to a vassal.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hooks {
     /// Before the command's first instruction; a failure is a failed start.
     pub pre_start: Option<Hook>,
@@ -225,7 +246,7 @@ pub struct Hooks {
 }
 
 /// A program that the emperor runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// argv; never empty.
     pub command: Vec<String>,
@@ -234,7 +255,7 @@ pub struct Hook {
 }
 
 /// What a command is told when it is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Farewell {
     /// This signal, by number.
     Signal(i32),
@@ -243,7 +264,7 @@ pub enum Farewell {
 }
 
 /// How a command is asked to read its configuration anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reload {
     /// It is stopped and started.
     Restart,
@@ -254,7 +275,7 @@ pub enum Reload {
 }
 
 /// How a command is known to be ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ready {
     /// As soon as it runs.
     Exec,
@@ -267,7 +288,7 @@ pub enum Ready {
 }
 
 /// When a vassal is started by its first client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnDemand {
     /// What a client does.
     pub trigger: Trigger,
@@ -276,7 +297,7 @@ pub struct OnDemand {
 }
 
 /// Where a vassal's standard output and error go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// The destination.
     pub to: LogTarget,
@@ -287,7 +308,7 @@ pub struct Log {
 }
 
 /// The destination of a vassal's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogTarget {
     /// `NAME.log` in the log directory; also the terminal, if the emperor has one.
     File,

@@ -52,8 +52,8 @@ impl Bench<'_> {
     }
 }
 
-/// Judges a vassal's file, merged with the defaults. `None` without a name or a command; the caller has
-/// reported why.
+/// Judges a vassal's file, merged with the defaults. `None` without a name; the caller has reported why, and a
+/// command that is missing.
 pub(super) fn vassal(
     written: &Vassal,
     name: Option<Name>,
@@ -82,11 +82,15 @@ pub(super) fn vassal(
     let on_demand = judge_demand::on_demand(written, bench);
     let hooks = judge_hooks::hooks(&section(&written.hooks), bench);
     let log = log(&section(&written.log), bench);
-    let argv = written.command.value()?;
+    let argv = written
+        .command
+        .value()
+        .map(|argv| argv.0.as_slice())
+        .unwrap_or_default();
     Some(Definition {
         name: name?,
         path: path.to_owned(),
-        command: argv.0.iter().map(|item| item.value.0.clone()).collect(),
+        command: argv.iter().map(|item| item.value.0.clone()).collect(),
         env,
         directory,
         hostname,

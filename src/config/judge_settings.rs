@@ -11,7 +11,7 @@ use super::kinds::{Subnet, Text, WordOr, WordOrOne};
 use super::mirror::{self, Emperor, Vassal};
 use super::places::Places;
 use super::report::Report;
-use super::settings::{Defaults, Engine, NatSettings, Offload, RouterSettings, Settings};
+use super::settings::{Defaults, Engine, NatSettings, Offload, OnExit, RouterSettings, Settings};
 use super::world::{Identities, World};
 use super::written::{Item, Read, Slot, shown};
 
@@ -35,6 +35,7 @@ pub(super) fn settings(
     };
     Settings {
         vassals: vassals(written, home, places, world, report),
+        on_exit: written.on_exit.value().copied().unwrap_or(OnExit::Stop),
         firewall_out,
         firewall_in,
         defaults,

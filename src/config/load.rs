@@ -26,6 +26,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub struct Judged<T> {
     /// What it means; there exactly if no problem is an [`Error`](super::Severity::Error).
     pub value: Option<T>,
+    /// What it would mean without what is wrong with it, for judgements across files; absent where there is a
+    /// [`value`](Self::value), or too little can be read.
+    pub draft: Option<T>,
     /// All that is wrong with it, in the order of the file.
     pub problems: Vec<Problem>,
 }
@@ -134,9 +137,14 @@ pub fn place_of_address(text: &[u8], address: IpAddr) -> Option<Place> {
 }
 
 fn finish<T>(report: Report, value: Option<T>) -> Judged<T> {
-    let value = value.filter(|_| report.is_usable());
+    let (value, draft) = if report.is_usable() {
+        (value, None)
+    } else {
+        (None, value)
+    };
     Judged {
         value,
+        draft,
         problems: report.finish(),
     }
 }

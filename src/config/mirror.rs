@@ -11,7 +11,7 @@ use super::kinds::{
     NamespaceWord, Nothing, OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
-use super::settings::{Engine, Offload};
+use super::settings::{Engine, Offload, OnExit};
 use super::written::mirror;
 
 /// An MTU in bytes; 576 is what every IPv4 host must take whole (RFC 791).
@@ -204,6 +204,8 @@ mirror! {
         router: Router,
         /// The way out.
         nat: Nat,
+        /// Whether SIGTERM and SIGINT stop the vassals, or keep them running for the next emperor. Default: stop.
+        on_exit: OnExit,
         /// Chains that every vassal's packets pass before its own.
         firewall: Firewall,
         /// Vassal keys: what holds where a vassal's file says nothing.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// The host as far as the checks need it.
 pub trait World {
     /// The user of that name or number; `None` if the host knows none.
@@ -49,7 +51,7 @@ pub struct User {
 }
 
 /// What ids the emperor can give to a vassal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Identities {
     /// Every id: the emperor is root of the host.
     Any,

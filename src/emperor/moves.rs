@@ -83,7 +83,7 @@ impl Circumstances<'_> {
         let then = Then::Again(fault);
         match fault {
             // It may be waiting for something, and able to hear that it need not.
-            Fault::NotReady(_) => self.stop(run, then, orders),
+            Fault::NotReady(_) | Fault::Displaced => self.stop(run, then, orders),
             Fault::NotBorn(_)
             | Fault::Watchdog(_)
             | Fault::Trigger

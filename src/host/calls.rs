@@ -48,13 +48,16 @@ impl Daemon {
         let Some(alive) = self.lives.get(&life) else {
             return false;
         };
-        let (pid, pidfd) = (alive.pid, alive.handle.pidfd());
+        let (pid, pidfd) = (
+            alive.traces.map(|traces| traces.process.pid),
+            alive.handle.pidfd(),
+        );
         let (herald, whose) = (self.herald.clone(), name.clone());
         let ask = move || {
             // The daemon is gone only at the very end, when nobody listens any more.
             let _ = herald.send((whose, life, News::Ask(by)));
         };
-        let Some(call) = self.prepare(name, Moment::PreStop, Some(pid), None) else {
+        let Some(call) = self.prepare(name, Moment::PreStop, pid, None) else {
             return false;
         };
         self.hooks.start(call.only_while(pidfd), ask);

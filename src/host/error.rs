@@ -233,7 +233,6 @@ pub fn step_sentence(report: &Report) -> String {
         Step::Capabilities => "dropping capabilities",
         Step::Identity => "becoming",
         Step::NoNewPrivileges => "setting no_new_privs",
-        Step::ParentDeath => "tying it to the emperor's life",
         Step::Directory => "changing to the directory",
         Step::Signals => "resetting signals",
         Step::Descriptors => "handing over descriptors",

@@ -1,8 +1,10 @@
 //! The only room that does I/O.
 
+pub mod adopt;
 pub mod ask;
 pub mod calls;
 pub mod channel;
+pub mod clock;
 pub mod confine;
 pub mod daemon;
 pub mod demand;
@@ -24,16 +26,22 @@ pub mod owner;
 pub mod perform;
 mod posts;
 pub mod probe;
+pub mod process;
+pub mod pulse;
 pub mod reading;
+pub mod record;
 pub mod rootless;
 pub mod selftest;
+pub mod service;
 pub mod signals;
 pub mod spawn;
 pub mod state;
 pub mod status;
 pub mod strays;
+pub mod succession;
 pub mod tree;
 pub mod tun;
+pub mod upgrade;
 pub mod uplink;
 pub mod watch;
 mod way;

@@ -3,13 +3,14 @@
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
 use crate::emperor::table::Notice;
-use crate::emperor::{Action, Event, Run};
+use crate::emperor::{Action, Event};
+use crate::router::Traffic;
 
-use super::daemon::{Alive, Daemon};
+use super::daemon::{Alive, Daemon, chance};
 use super::demand;
 use super::dialogue::Spoken;
-use super::life::{Birth, News};
-use super::state::Record;
+use super::life::{Birth, News, Traces};
+use super::tree::Tree;
 use super::tun::Tun;
 use super::workers::Device;
 
@@ -31,7 +32,7 @@ impl Daemon {
             Action::Reload { name, life, by } => self.reload(&name, life, by),
             Action::Ask { name, life, by } => {
                 if !self.call_pre_stop(&name, life, by) {
-                    self.ask(&name, life, by);
+                    self.ask(life, by);
                 }
             }
             Action::Await(name) => self.await_client(&name),
@@ -66,11 +67,19 @@ impl Daemon {
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
         let name = definition.name.clone();
-        let opened = self.logs.open(&definition).and_then(|output| {
+        let tree = match definition.namespaces.pid {
+            true => Ok(None),
+            false => {
+                let token = u32::try_from(chance() >> 32).unwrap_or_default();
+                Tree::place(&name, life, token).map(Some)
+            }
+        };
+        let output = self.logs.open(&definition, &self.state.fifo(&name, life));
+        let opened = output.and_then(|output| {
             let hook = self.pre_start(&definition)?;
-            Ok((output, hook, self.listener_for(&definition)?))
+            Ok((output, tree?, hook, self.listener_for(&definition)?))
         });
-        let (output, hook, listener) = match opened {
+        let (output, tree, hook, listener) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
@@ -82,12 +91,16 @@ impl Daemon {
         let alive = Alive {
             name,
             handle: Arc::default(),
+            under: definition.clone(),
+            addresses: addresses.clone(),
+            traces: None,
+            born: None,
+            tree: tree.clone(),
             spoken: Spoken::default(),
             probe: None,
-            pid: 0,
-            netns: 0,
             port: None,
             started: false,
+            written: Traffic::default(),
         };
         let birth = Birth {
             definition,
@@ -99,6 +112,7 @@ impl Daemon {
             handle: alive.handle.clone(),
             herald: self.herald.clone(),
             turn: self.turn.clone(),
+            tree,
             hook,
             listener,
         };
@@ -106,15 +120,18 @@ impl Daemon {
         tokio::spawn(birth.live());
     }
 
-    fn update(&mut self, definition: &Definition) {
+    fn update(&mut self, definition: &Arc<Definition>) {
         if let Err(error) = self.logs.update(definition) {
             tracing::error!(name = %definition.name, "{error}; the log stays as it was");
         }
-        let port = self
+        let alive = self
             .lives
-            .values()
-            .find(|alive| alive.name == definition.name)
-            .and_then(|alive| alive.port);
+            .values_mut()
+            .find(|alive| alive.name == definition.name);
+        let port = alive.and_then(|alive| {
+            alive.under = definition.clone();
+            alive.port
+        });
         if let Some(port) = port {
             let network = &definition.network;
             self.fabric
@@ -127,47 +144,56 @@ impl Daemon {
     /// Takes in news of a life.
     pub(super) fn hear(&mut self, name: Name, life: Life, news: News) {
         match news {
-            News::Prepared {
-                tun,
-                pid,
-                netns,
-                answer,
-            } => {
-                let attached = self.attach(&name, life, tun, (pid, netns));
+            News::Prepared { tun, traces, answer } => {
+                let attached = self.attach(&name, life, tun, traces);
                 // A task that does not wait any more sees the end by itself.
                 let _ = answer.send(attached);
             }
             News::Born { pid } => {
+                if let Some(alive) = self.lives.get_mut(&life) {
+                    alive.born = Some(std::time::Instant::now());
+                    let addresses: Vec<_> = alive.addresses.iter().map(ToString::to_string).collect();
+                    tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
+                }
+                let whose = name.clone();
                 self.tell(Event::Born {
-                    name: name.clone(),
+                    name: whose,
                     life,
                     pid,
                 });
-                self.record(&name);
                 self.greet(&name);
             }
-            News::Ask(by) => self.ask(&name, life, by),
+            News::Ask(by) => self.ask(life, by),
             News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }
     }
 
-    /// Gives a newborn its port, under the newest policy.
-    fn attach(&mut self, name: &Name, life: Life, tun: Tun, (pid, netns): (u32, u64)) -> Result<(), String> {
-        let vassal = self.emperor.vassals().get(name);
-        let (Some(vassal), true) = (vassal, self.lives.contains_key(&life)) else {
+    /// Gives a newborn its port. It is written down before its gate opens: from then on
+    /// it outlives this emperor.
+    fn attach(&mut self, name: &Name, life: Life, tun: Tun, traces: Traces) -> Result<(), String> {
+        if let Some(alive) = self.lives.get_mut(&life) {
+            alive.traces = Some(traces);
+        }
+        self.give_port(life, tun)?;
+        self.write(name).map_err(|error| error.to_string())
+    }
+
+    /// Attaches a life's tun to the router.
+    pub(super) fn give_port(&mut self, life: Life, tun: Tun) -> Result<(), String> {
+        let Some(alive) = self.lives.get(&life) else {
             return Err("no longer wanted".to_owned());
         };
-        let attachment = demand::attachment(&vassal.definition, &vassal.addresses);
-        let wakefulness = demand::wakefulness(&vassal.definition);
-        // Its addresses pass from the sleeping port to this one within one change of the tables.
-        self.wake(name);
+        let attachment = demand::attachment(&alive.under, &alive.addresses);
+        let (name, wakefulness) = (alive.name.clone(), demand::wakefulness(&alive.under));
+        // Its addresses pass from the sleeping port, if it has one, to this one within one change of the tables.
+        self.wake(&name);
         let port = self
             .fabric
             .attach_as(attachment, wakefulness)
             .map_err(|error| error.to_string())?;
         if let Some(alive) = self.lives.get_mut(&life) {
-            (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
+            alive.port = Some(port);
         }
         let device = Device {
             port,
@@ -184,7 +210,6 @@ impl Daemon {
         if let Some(traffic) = port.and_then(|port| self.fabric.detach(port)) {
             self.totals.entry(name.clone()).or_default().add(&traffic);
         }
-        self.state.erase(&name);
         self.forget_usage(&name);
         if port.is_some() {
             self.call_post_stop(&name, &end);
@@ -196,28 +221,6 @@ impl Daemon {
             self.workers.detach(self.fabric.tables(), port);
         }
     }
-
-    fn record(&mut self, name: &Name) {
-        let Some(vassal) = self.emperor.vassals().get(name) else {
-            return;
-        };
-        let Some(&Run { life, pid, .. }) = vassal.state.run() else {
-            return;
-        };
-        let addresses: Vec<_> = vassal.addresses.iter().map(ToString::to_string).collect();
-        tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
-        let record = Record {
-            name: name.to_string(),
-            pid,
-            netns: self.lives.get(&life).map_or(0, |alive| alive.netns),
-            device: vassal.definition.network.device.clone(),
-            addresses,
-            definition: vassal.definition.path.clone(),
-        };
-        if let Err(error) = self.state.record(&record) {
-            tracing::error!("{error}");
-        }
-    }
 }
 /// Tells the operator when a vassal is started again.
 fn retry(name: &Name, end: &End, at: Instant) {
@@ -225,7 +228,7 @@ fn retry(name: &Name, end: &End, at: Instant) {
     let after = format!("{:.1}s", delay.as_secs_f64());
     match end {
         End::Stillborn(_) => tracing::error!(%name, %end, after, "vassal failed; it is tried again"),
-        End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown | End::Lost(_) => {
+        End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown => {
             tracing::warn!(%name, %end, after, "vassal ended; it is started again");
         }
     }

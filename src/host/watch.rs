@@ -87,6 +87,16 @@ impl Watch {
         Self { by_owner, ..self }
     }
 
+    /// A file that an earlier emperor knew: if it is not there, it is gone.
+    pub fn expect(&mut self, path: PathBuf) {
+        let unread = Known {
+            fingerprint: None,
+            content: 0,
+            missing_since: None,
+        };
+        self.known.insert(path, unread);
+    }
+
     /// Resolves when a look is worth it because of an event.
     pub fn changed(&self) -> impl Future<Output = ()> + use<> {
         self.posts.told()

@@ -207,25 +207,29 @@ impl Ring {
         }
     }
 
-    /// Submits what was asked for, runs it, and waits for something to report if `wait`. All writes asked for before
-    /// are done or reported as [`Done::Unwritten`] by then.
+    /// Submits what was asked for, runs it, and waits for something to report if `wait`. Whether all was submitted: then
+    /// all writes asked for before are done or reported as [`Done::Unwritten`]. If not, reports must be taken first.
     ///
     /// # Errors
-    /// `EINTR`, or what keeps the kernel from going on.
-    pub fn turn(&mut self, wait: bool) -> Result<(), Errno> {
+    /// What keeps the kernel from going on.
+    pub fn turn(&mut self, wait: bool) -> Result<bool, Errno> {
         self.provided.publish();
         let mut submitted = self.ring.submission();
         submitted.sync();
         let count = u32::try_from(submitted.len()).unwrap_or(u32::MAX);
         drop(submitted);
+        let submitter = self.ring.submitter();
         // SAFETY: no signal mask is passed, and every request names memory that `self` owns.
-        unsafe {
-            self.ring
-                .submitter()
-                .enter::<()>(count, u32::from(wait), GET_EVENTS, None)
+        let entered = unsafe { submitter.enter::<()>(count, u32::from(wait), GET_EVENTS, None) };
+        match entered.map_err(|error| errno(&error)) {
+            // A signal, or for the moment no memory or no room for more reports.
+            Ok(_) | Err(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY) => {
+                let mut left = self.ring.submission();
+                left.sync();
+                Ok(left.is_empty())
+            }
+            Err(errno) => Err(errno),
         }
-        .map(drop)
-        .map_err(|error| errno(&error))
     }
 
     /// The next report.

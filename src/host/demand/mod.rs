@@ -213,19 +213,17 @@ impl Daemon {
         }
     }
 
-    /// Goes on with a vassal of an earlier emperor: one that waits, or the life that runs.
-    pub(super) fn resume_demand(&mut self, name: &Name, life: Option<Life>) {
+    /// Goes on with a vassal of an earlier emperor that runs; one that waits has been awaited.
+    pub(super) fn resume_demand(&mut self, name: &Name) {
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return;
         };
-        let definition = vassal.definition.clone();
-        let Some(trigger) = definition.on_demand.as_ref().map(|demand| &demand.trigger) else {
+        let (definition, run) = (vassal.definition.clone(), vassal.state.run().copied());
+        let trigger = definition.on_demand.as_ref().map(|demand| &demand.trigger);
+        let (Some(trigger), Some(run)) = (trigger, run) else {
             return;
         };
-        let Some(life) = life else {
-            return self.await_client(name);
-        };
-        let pidfd = self.lives.get(&life).and_then(|alive| alive.handle.pidfd());
+        let pidfd = self.lives.get(&run.life).and_then(|alive| alive.handle.pidfd());
         let maker = self.maker(&definition);
         let fetched = pidfd.and_then(|pidfd| listen::fetch(trigger, maker, pidfd.as_fd()));
         if let Some(listener) = fetched {
@@ -242,7 +240,10 @@ impl Daemon {
             // It has closed what it got. Whoever comes now waits for its next life.
             self.man_post(&definition, trigger);
         }
-        self.watch_usage(name, life);
+        if run.is_ready() {
+            self.is_awake(run.life);
+            self.watch_usage(name, run.life);
+        }
     }
 
     fn maker(&self, definition: &Definition) -> Maker {

@@ -47,8 +47,8 @@ impl UringEngine {
         })
     }
 
-    /// Collects what the kernel reports; writes are over by now, so their buffers are ours again.
-    fn collect(&mut self, desk: &mut Desk) {
+    /// Collects what the kernel reports. If all was `submitted`, writes are over, and their buffers ours again.
+    fn collect(&mut self, desk: &mut Desk, submitted: bool) {
         self.done.clear();
         while self.done.len() < REPORTS
             && let Some(done) = self.ring.next_done()
@@ -61,6 +61,9 @@ impl UringEngine {
                 }
                 Done::Frame { .. } | Done::Ended { .. } | Done::Polled { .. } => self.done.push(done),
             }
+        }
+        if !submitted {
+            return;
         }
         for (parcel, buffer) in self.leaving.drain(..) {
             self.ring.written(buffer);
@@ -118,11 +121,11 @@ impl Carrier for UringEngine {
 
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
         // A read that has ended waits for the buffers that leave now.
-        self.ring.turn(wait && self.ended.is_empty())?;
+        let submitted = self.ring.turn(wait && self.ended.is_empty())?;
         if wait {
             desk.wake();
         }
-        self.collect(desk);
+        self.collect(desk, submitted);
         self.read_again(desk);
         let mut turn = Turn::default();
         for at in 0..self.done.len() {

@@ -13,6 +13,7 @@ use super::patience::Patience;
 use super::uring::UringEngine;
 use super::{Device, Engine, Order, Plane, Report};
 use crate::host::confine;
+use crate::host::pulse::Pulse;
 
 /// Frames in, frames out, for the devices that one worker reads.
 pub(super) trait Carrier {
@@ -47,6 +48,7 @@ pub(super) struct Contract {
     pub(super) poke: Arc<EventFd>,
     pub(super) closer: Sender<Arc<Plane>>,
     pub(super) reports: UnboundedSender<Report>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Works until it is told to end; says first whether it could begin.
@@ -80,6 +82,8 @@ struct Worker<C> {
     desk: Desk,
     orders: Receiver<Order>,
     closer: Sender<Arc<Plane>>,
+    number: usize,
+    pulse: Arc<Pulse>,
 }
 
 impl<C: Carrier> Worker<C> {
@@ -89,6 +93,8 @@ impl<C: Carrier> Worker<C> {
             desk: Desk::new(contract.number, contract.plane, contract.reports),
             orders: contract.orders,
             closer: contract.closer,
+            number: contract.number,
+            pulse: contract.pulse,
         }
     }
 
@@ -101,8 +107,14 @@ impl<C: Carrier> Worker<C> {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "a router thread cannot go on"),
             };
-            if turn.poked && !self.obey() {
-                return;
+            if turn.poked {
+                self.pulse.turned(self.number);
+                if !self.obey() {
+                    return;
+                }
+            }
+            if turn.frames > 0 {
+                self.pulse.moved();
             }
             let looking_on = !wait;
             wait = !patience.after(turn.frames, self.desk.wake());
