@@ -99,18 +99,22 @@ fn holds(pid: u32, file: (u64, u64)) -> bool {
     let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };
-    open.flatten().any(|entry| {
-        std::fs::metadata(entry.path()).is_ok_and(|about| (about.dev(), about.ino()) == file)
-    })
+    open.flatten()
+        .any(|entry| std::fs::metadata(entry.path()).is_ok_and(|about| (about.dev(), about.ino()) == file))
 }
 
 /// The file that this program was started from.
 fn own_binary() -> Result<PathBuf, String> {
     let path = std::env::current_exe().map_err(|error| format!("finding this program: {error}"))?;
-    let there = std::fs::metadata(&path).ok().zip(std::fs::metadata("/proc/self/exe").ok());
+    let there = std::fs::metadata(&path)
+        .ok()
+        .zip(std::fs::metadata("/proc/self/exe").ok());
     match there {
         Some((found, own)) if (found.dev(), found.ino()) == (own.dev(), own.ino()) => Ok(path),
-        Some(_) | None => Err(format!("{} is not this program any more; call it anew", path.display())),
+        Some(_) | None => Err(format!(
+            "{} is not this program any more; call it anew",
+            path.display()
+        )),
     }
 }
 
@@ -129,7 +133,9 @@ fn wait(run: &Path, before: &Ready, emperor: impl AsFd, limit: Duration) -> Resu
             return Err(format!("the emperor has ended: {help}"));
         }
         if Instant::now() >= end {
-            return Err(format!("no answer within {limit:?}; the emperor's log may say why"));
+            return Err(format!(
+                "no answer within {limit:?}; the emperor's log may say why"
+            ));
         }
         std::thread::sleep(LOOK);
     }

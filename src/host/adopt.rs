@@ -122,7 +122,11 @@ impl Daemon {
         self.state.sweep(&fifos)?;
         if all > 0 {
             let running = fifos.len();
-            tracing::info!(vassals = all, running, "went on with what an earlier emperor left");
+            tracing::info!(
+                vassals = all,
+                running,
+                "went on with what an earlier emperor left"
+            );
         }
         Ok(())
     }
@@ -172,7 +176,12 @@ impl Daemon {
             (None, Kept::Down { end, why }) => State::Down { end, why },
         };
         let under = Arc::new(definition.clone());
-        let next = life.and_then(|(body, remnant)| self.hold(&under, &record.addresses, body, remnant));
+        let spoken = Spoken {
+            status: record.status,
+            ..Spoken::default()
+        };
+        let next =
+            life.and_then(|(body, remnant)| self.hold(&under, &record.addresses, spoken, body, remnant));
         // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(Adoption {
             definition,
@@ -194,6 +203,7 @@ impl Daemon {
         &mut self,
         under: &Arc<Definition>,
         addresses: &[IpNet],
+        spoken: Spoken,
         body: Body,
         remnant: Remnant,
     ) -> Option<Event> {
@@ -243,7 +253,7 @@ impl Daemon {
             }),
             born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
             tree: body.tree.clone(),
-            spoken: Spoken::default(),
+            spoken,
             probe: None,
             port: None,
             written: Traffic::default(),

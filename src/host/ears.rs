@@ -52,7 +52,9 @@ impl Sockets {
     pub fn regain(definition: &Definition, pidfd: impl AsFd, channel: Option<RawFd>) -> Self {
         let on = definition.name.as_str();
         let said = |error: &HostError| tracing::error!("{error}; the vassal is not heard");
-        let notify = definition.has_notify().then(|| notify::open(on).inspect_err(said));
+        let notify = definition
+            .has_notify()
+            .then(|| notify::open(on).inspect_err(said));
         let channel = channel.map(|number| channel::regain(on, pidfd, number).inspect_err(said));
         Self {
             notify: notify.and_then(Result::ok),

@@ -110,11 +110,7 @@ impl Handle {
     }
 
     /// The hold on a process that exists: the first, its main process if that is another one, its control socket.
-    pub fn of(
-        pidfd: Arc<OwnedFd>,
-        main: Option<Arc<OwnedFd>>,
-        channel: Option<Arc<OwnedFd>>,
-    ) -> Self {
+    pub fn of(pidfd: Arc<OwnedFd>, main: Option<Arc<OwnedFd>>, channel: Option<Arc<OwnedFd>>) -> Self {
         let handle = Self::default();
         let _ = handle.pidfd.set(pidfd);
         handle.follow(main);
@@ -306,7 +302,12 @@ impl Birth {
             // Persistent: it goes with its namespace, in one sweep with all the others, and not one by one.
             let tun = tun::open(&device, offload, true)?;
             let numbers = (netns::inode(netns::current()?)?, tun::index(&device)?);
-            Ok((tun, link::route_socket(&on)?, numbers, Sockets::open(&definition)?))
+            Ok((
+                tun,
+                link::route_socket(&on)?,
+                numbers,
+                Sockets::open(&definition)?,
+            ))
         })
         .await?;
         let plan = LinkPlan {
@@ -420,7 +421,9 @@ async fn how_it_ended(watched: &AsyncFd<Arc<OwnedFd>>) -> End {
         }
         End::Unknown
     };
-    tokio::time::timeout(REAPED_WITHIN, reaped).await.unwrap_or(End::Unknown)
+    tokio::time::timeout(REAPED_WITHIN, reaped)
+        .await
+        .unwrap_or(End::Unknown)
 }
 
 /// A life that began under another emperor, from here to its end.

@@ -316,7 +316,8 @@ impl Fifo {
     /// Open for reading too. The vassal's user may open it again, as `/dev/stdout` and by no other name: the
     /// directory is closed to it.
     fn end_of_vassal(&self, definition: &Definition) -> Result<OwnedFd, HostError> {
-        let failed = |e: &std::io::Error| HostError::from_io(Doing::OpenLog, self.path.display().to_string(), e);
+        let failed =
+            |e: &std::io::Error| HostError::from_io(Doing::OpenLog, self.path.display().to_string(), e);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -514,7 +515,11 @@ impl Rotating {
 
     /// Ends a line that was started.
     fn end_line(&mut self) -> std::io::Result<()> {
-        if self.between_lines { Ok(()) } else { self.append(b"\n") }
+        if self.between_lines {
+            Ok(())
+        } else {
+            self.append(b"\n")
+        }
     }
 
     fn rotate(&mut self) -> std::io::Result<()> {

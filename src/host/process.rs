@@ -29,7 +29,8 @@ impl Process {
     pub fn open(self) -> Option<OwnedFd> {
         let pidfd = sys::open_pid(self.pid).ok()?;
         // In this order: what /proc says now is said of the process that is open, or the pid is free again.
-        (Self::of(self.pid) == Some(self) && sys::send_signal(&pidfd, 0) != Err(Errno::ESRCH)).then_some(pidfd)
+        (Self::of(self.pid) == Some(self) && sys::send_signal(&pidfd, 0) != Err(Errno::ESRCH))
+            .then_some(pidfd)
     }
 }
 

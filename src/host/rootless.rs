@@ -94,7 +94,9 @@ fn become_its_root() -> Result<(), HostError> {
 /// How many ids a map of user_namespaces(7) has.
 fn mapped(map: &str) -> u32 {
     let text = std::fs::read_to_string(map).unwrap_or_default();
-    let lengths = text.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok());
+    let lengths = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok());
     lengths.fold(0, u32::saturating_add)
 }
 

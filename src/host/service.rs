@@ -81,7 +81,10 @@ impl Service {
 
     /// When [`turn`](Self::turn) is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let status = self.status.not_before.filter(|_| self.status.told != self.status.wanted);
+        let status = self
+            .status
+            .not_before
+            .filter(|_| self.status.told != self.status.wanted);
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
         [status, watchdog].into_iter().flatten().min()
     }

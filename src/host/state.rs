@@ -381,7 +381,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
 
 /// Every file in a directory, by name.
 fn files(directory: &Path) -> Result<Vec<PathBuf>, HostError> {
-    let failed = |e: std::io::Error| HostError::from_io(Doing::ReadState, directory.display().to_string(), &e);
+    let failed =
+        |e: std::io::Error| HostError::from_io(Doing::ReadState, directory.display().to_string(), &e);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
         paths.push(entry.map_err(failed)?.path());
@@ -466,7 +467,10 @@ mod tests {
         drop(files);
         assert!(!run.exists());
         assert_eq!(
-            StateFiles::open(&run, &state, None).unwrap().remembered().unwrap(),
+            StateFiles::open(&run, &state, None)
+                .unwrap()
+                .remembered()
+                .unwrap(),
             book
         );
     }
@@ -489,7 +493,10 @@ mod tests {
             tree: Some("/c".into()),
         };
         assert_eq!(files.records().unwrap(), [Err(wanted)]);
-        assert!(!run.join("state/web.json.new").exists(), "a half-written one stays");
+        assert!(
+            !run.join("state/web.json.new").exists(),
+            "a half-written one stays"
+        );
         // What was true of another boot is true of no process.
         std::fs::write(&path, text.replace(&boot, "another")).unwrap();
         let wanted = Remains {

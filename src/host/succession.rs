@@ -61,7 +61,8 @@ impl Daemon {
         let vassals = self.emperor.vassals();
         self.service.status(
             || {
-                let count = |is: fn(&State) -> bool| vassals.values().filter(|vassal| is(&vassal.state)).count();
+                let count =
+                    |is: fn(&State) -> bool| vassals.values().filter(|vassal| is(&vassal.state)).count();
                 let running = count(|state| state.run().is_some());
                 let failed = count(|state| state.word() == "failed");
                 format!("{} vassals, {running} running, {failed} failed", vassals.len())
@@ -78,7 +79,10 @@ impl Daemon {
         self.uplink.leave();
         self.state.leave();
         self.logs.leave();
-        tracing::info!(vassals = self.lives.len(), "leaving the vassals to the next emperor");
+        tracing::info!(
+            vassals = self.lives.len(),
+            "leaving the vassals to the next emperor"
+        );
     }
 
     /// The operator wants another binary. It takes the place of this one when no birth is under way.
@@ -94,7 +98,10 @@ impl Daemon {
             Err(why) => return self.refuse_upgrade(request, &why),
         };
         let (held, births) = oneshot::channel();
-        let (turn, all) = (self.turn.clone(), u32::try_from(BIRTHS_AT_ONCE).unwrap_or(u32::MAX));
+        let (turn, all) = (
+            self.turn.clone(),
+            u32::try_from(BIRTHS_AT_ONCE).unwrap_or(u32::MAX),
+        );
         tokio::spawn(async move {
             if let Ok(permit) = turn.acquire_many_owned(all).await {
                 // Nobody waits only if the emperor ends.
@@ -154,9 +161,8 @@ impl Daemon {
             while let Ok((name, life, news)) = self.news.try_recv() {
                 self.hear(name, life, news);
             }
-            let is_due = |alive: &Alive| {
-                alive.handle.has_ended() || alive.traces.is_some() && alive.born.is_none()
-            };
+            let is_due =
+                |alive: &Alive| alive.handle.has_ended() || alive.traces.is_some() && alive.born.is_none();
             if !self.lives.values().any(is_due) {
                 return;
             }

@@ -255,7 +255,11 @@ fn inherit(fds: &[BorrowedFd<'_>], inherited: bool) -> Result<(), Errno> {
 }
 
 fn set_inherited(fd: BorrowedFd<'_>, inherited: bool) -> Result<(), Errno> {
-    let flags = if inherited { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    let flags = if inherited {
+        FdFlag::empty()
+    } else {
+        FdFlag::FD_CLOEXEC
+    };
     fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop)
 }
 
@@ -291,7 +295,9 @@ pub fn unblock_signals() {
 }
 
 fn arguments() -> Vec<CString> {
-    std::env::args_os().filter_map(|text| CString::new(text.into_vec()).ok()).collect()
+    std::env::args_os()
+        .filter_map(|text| CString::new(text.into_vec()).ok())
+        .collect()
 }
 
 fn environment(handover: &Path) -> Vec<CString> {

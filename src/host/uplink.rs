@@ -225,7 +225,9 @@ impl Interface {
     /// Whether that very interface is in our namespace.
     fn is_here(&self) -> bool {
         self.boot == process::boot()
-            && netns::current().and_then(netns::inode).is_ok_and(|inode| inode == self.netns)
+            && netns::current()
+                .and_then(netns::inode)
+                .is_ok_and(|inode| inode == self.netns)
             && tun::index(&self.device).is_ok_and(|index| index == self.index)
     }
 }
