@@ -176,7 +176,12 @@ impl Daemon {
             (None, Kept::Down { end, why }) => State::Down { end, why },
         };
         let under = Arc::new(definition.clone());
-        let next = life.and_then(|(body, remnant)| self.hold(&under, &record.addresses, body, remnant));
+        let spoken = Spoken {
+            status: record.status,
+            ..Spoken::default()
+        };
+        let next =
+            life.and_then(|(body, remnant)| self.hold(&under, &record.addresses, spoken, body, remnant));
         // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(Adoption {
             definition,
@@ -199,6 +204,7 @@ impl Daemon {
         &mut self,
         under: &Arc<Definition>,
         addresses: &[IpNet],
+        spoken: Spoken,
         body: Body,
         remnant: Remnant,
     ) -> Option<Event> {
@@ -248,7 +254,7 @@ impl Daemon {
             }),
             born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
             tree: body.tree.clone(),
-            spoken: Spoken::default(),
+            spoken,
             probe: None,
             port: None,
             started: true,

@@ -53,6 +53,7 @@ impl Daemon {
                 Heard::Said(Said::Word(word)) => Some(word),
                 Heard::Said(Said::Status(status)) => {
                     alive.spoken.status = Some(status);
+                    self.record_soon(name);
                     None
                 }
                 Heard::Said(Said::Errno(errno)) => {

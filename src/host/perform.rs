@@ -9,11 +9,13 @@ use crate::router::Traffic;
 use super::daemon::{Alive, Daemon, chance};
 use super::demand;
 use super::dialogue::Spoken;
+use super::error::HostError;
 use super::life::{Birth, News, Traces};
 use super::tree::Tree;
 use super::tun::Tun;
 use super::workers::Device;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -67,17 +69,15 @@ impl Daemon {
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
         let name = definition.name.clone();
-        let tree = match definition.namespaces.pid {
-            true => Ok(None),
-            false => {
-                let token = u32::try_from(chance() >> 32).unwrap_or_default();
-                Tree::place(&name, life, token).map(Some)
-            }
-        };
         let output = self.logs.open(&definition, &self.state.fifo(&name, life));
         let opened = output.and_then(|output| {
             let hook = self.pre_start(&definition)?;
-            Ok((output, tree?, hook, self.listener_for(&definition)?))
+            Ok((
+                output,
+                place_of_tree(&definition, life)?,
+                hook,
+                self.listener_for(&definition)?,
+            ))
         });
         let (output, tree, hook, listener) = match opened {
             Ok(opened) => opened,
@@ -195,11 +195,7 @@ impl Daemon {
         if let Some(alive) = self.lives.get_mut(&life) {
             alive.port = Some(port);
         }
-        let device = Device {
-            port,
-            tun: tun.fd,
-            offloads: tun.offloads,
-        };
+        let device = Device::new(port, tun.fd, tun.offloads);
         self.workers.attach(self.fabric.tables(), device);
         Ok(())
     }
@@ -222,6 +218,16 @@ impl Daemon {
         }
     }
 }
+
+/// Where the cgroup of a life's tree will be, if no pid namespace holds it together.
+fn place_of_tree(definition: &Definition, life: Life) -> Result<Option<PathBuf>, HostError> {
+    if definition.namespaces.pid {
+        return Ok(None);
+    }
+    let token = u32::try_from(chance() >> 32).unwrap_or_default();
+    Tree::place(&definition.name, life, token).map(Some)
+}
+
 /// Tells the operator when a vassal is started again.
 fn retry(name: &Name, end: &End, at: Instant) {
     let delay = at.saturating_duration_since(Instant::now());

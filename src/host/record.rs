@@ -55,6 +55,12 @@ impl Daemon {
         self.stale.insert(name.clone());
     }
 
+    /// It is, but not by something that matters to the next emperor: it is written with the counters.
+    pub(super) fn record_soon(&mut self, name: &Name) {
+        self.record(name);
+        self.stirred(Instant::now());
+    }
+
     /// The records that an event or an action makes old.
     pub(super) fn record_of_event(&mut self, event: &Event) {
         match event {

@@ -72,12 +72,7 @@ impl Uplink {
         let (tun, record, adopted) = open(settings, station, state, inherited).await?;
         let offloads = tun.offloads;
         let port = fabric.attach_uplink(router.mtu);
-        let device = Device {
-            port,
-            tun: tun.fd,
-            offloads,
-        };
-        let device = workers.attach(fabric.tables(), device);
+        let device = workers.attach(fabric.tables(), Device::new(port, tun.fd, offloads));
         let mut uplink = Self {
             port,
             offloads,

@@ -4,6 +4,7 @@
 //! that had to be cut.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -17,7 +18,10 @@ use crate::router::{ANSWER, MAX_FRAME, Port, PortId, Reason, Router, VNET_HEADER
 use super::waiting_room::{LATE, Queue, WaitingRoom};
 use super::{Device, DeviceLost, Plane, Report};
 
-/// A frame that is to be written as it is.
+/// Into more pieces no honest sender's frame is cut: 64 KiB of the smallest segments in use.
+const MOST_PIECES: usize = 256;
+
+/// A frame that is to be written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parcel {
     /// From whom.
@@ -26,6 +30,16 @@ pub(super) struct Parcel {
     pub(super) to: PortId,
     /// Bytes of the frame.
     pub(super) length: usize,
+    /// Not as it is, but by [`Desk::cut`], behind all that came before it.
+    pub(super) cut: bool,
+}
+
+/// Whether a read that ends so has ended for good: the device is gone, and no packet or want of memory is to blame.
+pub(super) fn is_the_end(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EBADFD | Errno::EBADF | Errno::ENODEV | Errno::EFAULT
+    )
 }
 
 /// See the head of this file.
@@ -86,17 +100,7 @@ impl Desk {
     #[inline]
     pub(super) fn judge(&mut self, from: PortId, frame: &mut [u8]) -> Option<Parcel> {
         match self.router.forward(&self.plane.tables, from, frame, self.now) {
-            Verdict::Forward(to) => {
-                let length = frame.len();
-                let parcel = Parcel { from, to, length };
-                match self.plane.device(to) {
-                    Some(device) if device.offloads.cover(frame) => return Some(parcel),
-                    Some(_) => self.cut(parcel, frame),
-                    None => self
-                        .router
-                        .undeliverable(&self.plane.tables, to, Reason::QueueFull),
-                }
-            }
+            Verdict::Forward(to) => return self.parcel(from, to, frame),
             Verdict::Answer(complaint) => {
                 let mut reply = [0; ANSWER];
                 let (router, tables) = (&mut self.router, &self.plane.tables);
@@ -108,35 +112,39 @@ impl Desk {
                     router.answered(tables, from, length - VNET_HEADER);
                 }
             }
-            Verdict::Wake(to) => {
-                return self.knock(
-                    Parcel {
-                        from,
-                        to,
-                        length: frame.len(),
-                    },
-                    frame,
-                );
-            }
+            Verdict::Wake(to) => return self.knock(from, to, frame),
             Verdict::Drop(_) => {}
         }
+        None
+    }
+
+    /// A frame on its way to `to`; one whose device is gone is counted.
+    #[inline]
+    fn parcel(&mut self, from: PortId, to: PortId, frame: &[u8]) -> Option<Parcel> {
+        if let Some(device) = self.plane.device(to) {
+            let whole = VnetHeader::is_plain(frame) || self.takes_whole(device, from);
+            return Some(Parcel {
+                from,
+                to,
+                length: frame.len(),
+                cut: !whole,
+            });
+        }
+        self.router
+            .undeliverable(&self.plane.tables, to, Reason::QueueFull);
         None
     }
 
     /// A frame for a vassal that is not awake waits, and one that sleeps is woken. To one that only needs time to get
     /// ready goes what it may be waiting for itself: all but new connections and what belongs to a frame that waits.
     #[cold]
-    fn knock(&mut self, parcel: Parcel, frame: &[u8]) -> Option<Parcel> {
-        let rising = self.wakefulness(parcel.to) == Some(Wakefulness::Rising);
-        if rising && !self.room.keeps(parcel.to, frame) {
-            match self.plane.device(parcel.to) {
-                Some(device) if device.offloads.cover(frame) => return Some(parcel),
-                Some(_) => self.cut(parcel, frame),
-                None => self.undeliverable(parcel),
-            }
-        } else {
-            self.hold(parcel.from, parcel.to, frame, self.now);
+    fn knock(&mut self, from: PortId, to: PortId, frame: &[u8]) -> Option<Parcel> {
+        let port = self.plane.tables.port(to);
+        let rising = port.is_some_and(|port| port.wakefulness() == Wakefulness::Rising);
+        if rising && !self.room.keeps(to, frame) {
+            return self.parcel(from, to, frame);
         }
+        self.hold(from, to, frame, self.now);
         None
     }
 
@@ -150,10 +158,6 @@ impl Desk {
         if admission.first {
             let _ = self.reports.send(Report::Wanted(to));
         }
-    }
-
-    fn wakefulness(&self, port: PortId) -> Option<Wakefulness> {
-        self.plane.tables.port(port).map(Port::wakefulness)
     }
 
     /// Frames whose vassal is awake go to it, in their order; its policy judged them when they came. Others wait
@@ -179,15 +183,14 @@ impl Desk {
     }
 
     fn deliver(&mut self, from: PortId, to: PortId, frame: &[u8]) {
-        let length = frame.len();
-        let parcel = Parcel { from, to, length };
-        match self.plane.device(to).cloned() {
-            Some(device) if device.offloads.cover(frame) => {
-                let outcome = write(&device.tun, frame).map(drop);
-                self.settle(parcel, frame, outcome);
+        match self.parcel(from, to, frame) {
+            Some(parcel) if parcel.cut => self.cut(parcel, frame),
+            Some(parcel) => {
+                let device = self.plane.device(to).cloned();
+                let written = device.map_or(Err(Errno::ENODEV), |device| write(&device.tun, frame));
+                self.settle(parcel, frame, written.map(drop));
             }
-            Some(_) => self.cut(parcel, frame),
-            None => self.undeliverable(parcel),
+            None => {}
         }
     }
 
@@ -197,6 +200,9 @@ impl Desk {
         match outcome {
             Ok(()) => self.count(parcel),
             Err(Errno::EINVAL | Errno::EIO | Errno::EPROTO) if !VnetHeader::is_plain(frame) => {
+                if let Some(device) = self.plane.device(parcel.from) {
+                    device.refused.store(true, Ordering::Relaxed);
+                }
                 self.cut(parcel, frame);
             }
             Err(_) => self.undeliverable(parcel),
@@ -215,27 +221,34 @@ impl Desk {
             .undeliverable(&self.plane.tables, parcel.to, Reason::QueueFull);
     }
 
+    /// Whether a super-frame from `from` is written to `device` as it is.
+    fn takes_whole(&self, device: &Device, from: PortId) -> bool {
+        let sender = self.plane.device(from);
+        device.offloads.checksum && sender.is_none_or(|sender| !sender.refused.load(Ordering::Relaxed))
+    }
+
     /// Writes the packets that a super-frame stands for, one by one.
     #[cold]
-    fn cut(&mut self, parcel: Parcel, frame: &[u8]) {
-        let Some(device) = self.plane.device(parcel.to).cloned() else {
-            return self.undeliverable(parcel);
-        };
-        // Judged before: it parses.
-        let Ok(mut pieces) = Pieces::of(frame) else { return };
-        let mut written = false;
-        while let Some(length) = pieces.next_into(&mut self.piece) {
-            if write(&device.tun, &self.piece[..length]).is_err() {
-                break;
-            }
-            written = true;
-        }
-        if written {
+    pub(super) fn cut(&mut self, parcel: Parcel, frame: &[u8]) {
+        if self.write_pieces(parcel.to, frame).is_some() {
             self.router.segmented(&self.plane.tables, parcel.to);
             self.count(parcel);
         } else {
             self.undeliverable(parcel);
         }
+    }
+
+    /// `None` unless all were written.
+    fn write_pieces(&mut self, to: PortId, frame: &[u8]) -> Option<()> {
+        let device = self.plane.device(to)?;
+        let mut pieces = Pieces::of(frame).ok()?;
+        if pieces.count() > MOST_PIECES {
+            return None;
+        }
+        while let Some(length) = pieces.next_into(&mut self.piece) {
+            write(&device.tun, self.piece.get(..length)?).ok()?;
+        }
+        Some(())
     }
 }
 
@@ -277,11 +290,7 @@ mod tests {
             )
             .unwrap();
             far_ends.push(far);
-            devices.push(Some(Arc::new(Device {
-                port,
-                tun: near,
-                offloads: Offloads::ALL,
-            })));
+            devices.push(Some(Arc::new(Device::new(port, near, Offloads::ALL))));
             port
         });
         let plane = Arc::new(Plane {

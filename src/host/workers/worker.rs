@@ -11,14 +11,14 @@ use super::desk::Desk;
 use super::epoll::EpollEngine;
 use super::patience::Patience;
 use super::uring::UringEngine;
-use super::{Device, Engine, Order, Plane, Report};
+use super::{Device, Engine, Order, Plane, Report, Retired};
 use crate::host::confine;
 use crate::host::pulse::Pulse;
 
 /// Frames in, frames out, for the devices that one worker reads.
 pub(super) trait Carrier {
-    /// Reads from `device` from now on.
-    fn watch(&mut self, device: &Device) -> Result<(), Errno>;
+    /// Reads from `device` from now on; if that cannot be, the desk hears of it.
+    fn watch(&mut self, desk: &Desk, device: &Device);
 
     /// Reads from it no more.
     fn forget(&mut self, device: &Device);
@@ -37,6 +37,8 @@ pub(super) struct Turn {
     pub(super) frames: usize,
     /// Orders wait.
     pub(super) poked: bool,
+    /// No request that was made before this turn is still to be submitted.
+    pub(super) submitted: bool,
 }
 
 /// What a worker is given on its way.
@@ -46,7 +48,7 @@ pub(super) struct Contract {
     pub(super) plane: Arc<Plane>,
     pub(super) orders: Receiver<Order>,
     pub(super) poke: Arc<EventFd>,
-    pub(super) closer: Sender<Arc<Plane>>,
+    pub(super) closer: Sender<Retired>,
     pub(super) reports: UnboundedSender<Report>,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -81,7 +83,9 @@ struct Worker<C> {
     carrier: C,
     desk: Desk,
     orders: Receiver<Order>,
-    closer: Sender<Arc<Plane>>,
+    closer: Sender<Retired>,
+    /// What the worker needs no more, but a request that is not yet submitted may still name.
+    retired: Vec<Retired>,
     number: usize,
     pulse: Arc<Pulse>,
 }
@@ -95,6 +99,7 @@ impl<C: Carrier> Worker<C> {
             closer: contract.closer,
             number: contract.number,
             pulse: contract.pulse,
+            retired: Vec::new(),
         }
     }
 
@@ -107,17 +112,23 @@ impl<C: Carrier> Worker<C> {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "a router thread cannot go on"),
             };
+            if turn.submitted {
+                // Devices are closed by a thread that does nothing else.
+                self.retired
+                    .drain(..)
+                    .for_each(|retired| drop(self.closer.send(retired)));
+            }
+            if turn.frames > 0 {
+                self.pulse.moved();
+            }
             if turn.poked {
                 self.pulse.turned(self.number);
                 if !self.obey() {
                     return;
                 }
             }
-            if turn.frames > 0 {
-                self.pulse.moved();
-            }
             let looking_on = !wait;
-            wait = !patience.after(turn.frames, self.desk.wake());
+            wait = !patience.after(turn.frames, self.desk.wake()) && self.retired.is_empty();
             if looking_on && !wait && turn.frames == 0 {
                 std::thread::yield_now();
             }
@@ -128,14 +139,12 @@ impl<C: Carrier> Worker<C> {
     fn obey(&mut self) -> bool {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                // Devices are closed by a thread that does nothing else, so the old plane goes there.
-                Order::Work(plane) => drop(self.closer.send(self.desk.replace_plane(plane))),
-                Order::Watch(device) => {
-                    if let Err(errno) = self.carrier.watch(&device) {
-                        self.desk.lose(device.port, errno);
-                    }
+                Order::Work(plane) => self.retired.push(Retired::Plane(self.desk.replace_plane(plane))),
+                Order::Watch(device) => self.carrier.watch(&self.desk, &device),
+                Order::Forget(device) => {
+                    self.carrier.forget(&device);
+                    self.retired.push(Retired::Device(device));
                 }
-                Order::Forget(device) => self.carrier.forget(&device),
                 Order::End => return false,
             }
         }
