@@ -1,29 +1,44 @@
 //! Where vassals' output goes: files with rotation, or the terminal behind the vassal's name.
 //!
-//! A vassal writes into a pipe. A thread of its own takes what is there, cuts it into lines and hands them
-//! to the vassal's `Sink`; so neither a flood of output nor a disk that hangs ever delays the emperor. No
-//! buffer is kept for a vassal that is silent, and one that writes more than others can only fill its pipe
-//! and wait. Files get the bytes as they came; on a terminal every control character is shown as an
-//! escape, so that a vassal cannot move the operator's cursor or recolour his screen.
+//! A vassal writes into a pipe. A thread of its own takes what is there and hands it to the vassal's `Sink`;
+//! so neither a flood of output nor a disk that hangs ever delays the emperor. No buffer is kept for a vassal
+//! that is silent, and one that writes more than others can only fill its pipe and wait. Files get the bytes
+//! as they came; on a terminal every control character is shown as an escape, so that a vassal cannot move
+//! the operator's cursor or recolour his screen.
+//!
+//! The pipe outlives the emperor: it is a FIFO in the run directory, one for each life, which the vassal holds
+//! open for reading too. So a vassal whose emperor has died is not killed by SIGPIPE; what it writes waits in
+//! the FIFO for the next emperor, and when that is full the vassal waits. Bytes are written to the file before
+//! they are taken out of the FIFO (`tee(2)`), so a `kill -9` loses none of them and may at worst repeat the
+//! chunk that was being written. Only what goes to the screen is cut into lines, and an unfinished line on its
+//! way there is lost.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use anstyle::{AnsiColor, Style};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::pipe2;
-use tokio::net::unix::pipe::Receiver;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, tee};
+use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid, fchown, mkfifo, pipe2, read};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::config::definition::{Log, LogTarget};
 use crate::config::{Definition, Name};
+use crate::sys::readiness::readable;
 
 use super::error::{Doing, HostError};
 
@@ -42,12 +57,18 @@ pub struct Logs {
 
 /// What the thread is told.
 enum Order {
-    /// Read this pipe until its last writer is gone.
-    Read(Name, Sink, OwnedFd),
+    /// Read this FIFO until its last writer is gone.
+    Read(Name, Sink, Fifo),
+    /// Read this pipe of one of the vassal's hooks.
+    Hook(Name, &'static str, OwnedFd),
     /// Write there from here on.
     Update(Name, Sink),
     /// The vassal is gone.
     Forget(Name),
+    /// Stand still: say so, and go on when told to.
+    Pause(Sender<()>, Receiver<()>),
+    /// End at once; what is in the FIFOs is for another emperor.
+    Leave,
 }
 
 /// How lines look on standard error.
@@ -93,14 +114,31 @@ impl Logs {
         })
     }
 
-    /// Makes the pipe of one life and has it read; what comes back is the vassal's end.
-    pub fn open(&mut self, definition: &Definition) -> Result<OwnedFd, HostError> {
-        let failed = |errno| HostError::new(Doing::OpenLog, definition.name.as_str(), errno);
-        let sink = Sink::open(definition, &self.directory, self.screen)?;
+    /// Makes the FIFO of one life at `path` and has it read; what comes back is the vassal's end.
+    pub fn open(&mut self, definition: &Definition, path: &Path) -> Result<OwnedFd, HostError> {
+        let mut sink = Sink::open(definition, &self.directory, self.screen)?;
+        sink.begin_line();
+        let fifo = Fifo::make(path)?;
+        let theirs = fifo.end_of_vassal(definition)?;
+        self.order(Order::Read(definition.name.clone(), sink, fifo));
+        Ok(theirs)
+    }
+
+    /// Makes the pipe of one hook of a vassal whose output was opened before; its lines stand behind `hook MOMENT: `.
+    pub fn open_hook(&self, name: &Name, moment: &'static str) -> Result<OwnedFd, HostError> {
+        let failed = |errno| HostError::new(Doing::OpenLog, name.as_str(), errno);
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
-        self.order(Order::Read(definition.name.clone(), sink, ours));
+        self.order(Order::Hook(name.clone(), moment, ours));
         Ok(theirs)
+    }
+
+    /// Goes on reading the FIFO of a life that began under another emperor.
+    pub fn adopt(&mut self, definition: &Definition, path: &Path) -> Result<(), HostError> {
+        let fifo = Fifo::open(path)?;
+        let sink = Sink::open(definition, &self.directory, self.screen)?;
+        self.order(Order::Read(definition.name.clone(), sink, fifo));
+        Ok(())
     }
 
     /// Applies the `log` keys of the newest definition.
@@ -115,6 +153,28 @@ impl Logs {
         self.order(Order::Forget(name.clone()));
     }
 
+    /// Stands still until the answer is dropped: nothing is read that is not written.
+    pub fn pause(&self) -> Pause {
+        let ((paused, is_paused), (go_on, wait)) = (channel(), channel());
+        self.order(Order::Pause(paused, wait));
+        // An error means that the thread has ended, which is as good.
+        let _ = is_paused.recv();
+        Pause(go_on)
+    }
+
+    /// Ends without waiting for the writers, who go on under another emperor.
+    pub fn leave(mut self) {
+        self.order(Order::Leave);
+        self.join();
+    }
+
+    fn join(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
             // The thread ends only after this sender.
@@ -126,12 +186,12 @@ impl Logs {
 impl Drop for Logs {
     /// Waits until every line is written. All vassals are gone by then, and with them all writers.
     fn drop(&mut self) {
-        drop(self.orders.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.join();
     }
 }
+
+/// While this lives, the logs stand still.
+pub struct Pause(#[allow(dead_code, reason = "its end is the message")] Sender<()>);
 
 type Shared = Rc<RefCell<Sink>>;
 
@@ -141,7 +201,7 @@ async fn keep(mut orders: UnboundedReceiver<Order>) {
     let mut pumps = JoinSet::new();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Read(name, sink, pipe) => {
+            Order::Read(name, sink, fifo) => {
                 let shared = match sinks.get(&name) {
                     Some(shared) => {
                         shared.borrow_mut().become_like(sink);
@@ -149,7 +209,12 @@ async fn keep(mut orders: UnboundedReceiver<Order>) {
                     }
                     None => sinks.entry(name).or_insert(Rc::new(RefCell::new(sink))).clone(),
                 };
-                pumps.spawn_local(pump(pipe, shared));
+                pumps.spawn_local(pump(fifo, shared));
+            }
+            Order::Hook(name, moment, pipe) => {
+                if let Some(shared) = sinks.get(&name) {
+                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone()));
+                }
             }
             Order::Update(name, sink) => {
                 if let Some(shared) = sinks.get(&name) {
@@ -159,33 +224,150 @@ async fn keep(mut orders: UnboundedReceiver<Order>) {
             Order::Forget(name) => {
                 sinks.remove(&name);
             }
+            Order::Pause(paused, go_on) => {
+                // Every pump is a task of this thread, and so stands between two chunks.
+                let _ = paused.send(());
+                let _ = go_on.recv();
+            }
+            Order::Leave => return,
         }
         while pumps.try_join_next().is_some() {}
     }
     while pumps.join_next().await.is_some() {}
 }
 
-/// Moves one life's output until the last writer is gone.
-async fn pump(pipe: OwnedFd, sink: Shared) {
-    let Ok(pipe) = Receiver::from_owned_fd(pipe) else {
+/// Moves one life's output until the last writer is gone; then nobody can open the FIFO any more.
+async fn pump(fifo: Fifo, sink: Shared) {
+    let (Ok(watched), Ok(desk)) = (readable(fifo.reader.clone()), Desk::new()) else {
+        tracing::error!(fifo = %fifo.path.display(), "output is not read: no descriptor is left for it");
         return;
     };
-    while pipe.readable().await.is_ok() && take_some(&pipe, &sink) {
+    while let Ok(mut ready) = watched.readable().await {
+        match desk.copy(&fifo.reader, &sink) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                tracing::error!(fifo = %fifo.path.display(), errno = errno.desc(), "output cannot be read");
+                break;
+            }
+        }
         tokio::task::yield_now().await;
     }
-    sink.borrow_mut().flush();
+    sink.borrow_mut().end();
+    fifo.remove();
 }
 
-/// Moves one chunk; whether there may be more. The buffer lives on the stack, not in the waiting task.
-fn take_some(pipe: &Receiver, sink: &Shared) -> bool {
-    let mut chunk = [0; CHUNK];
-    match pipe.try_read(&mut chunk) {
-        Ok(0) => false,
-        Ok(length) => {
-            sink.borrow_mut().take(&chunk[..length]);
-            true
+/// Moves one hook's output, line by line, so that it and the vassal's own cannot tear each other's.
+async fn pump_hook(moment: &'static str, output: OwnedFd, sink: Shared) {
+    let Ok(reader) = pipe::Receiver::from_owned_fd(output) else {
+        return;
+    };
+    let mut lines = BufReader::new(reader).take(0);
+    let mut line = Vec::new();
+    loop {
+        lines.set_limit(LONGEST_LINE as u64);
+        line.clear();
+        match lines.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => sink.borrow_mut().insert(moment, &line),
         }
-        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    }
+}
+
+/// A pipe through which bytes are looked at that stay where they are.
+struct Desk {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+thread_local! {
+    /// One for all: it is empty between two chunks.
+    static DESK: RefCell<Option<Rc<Desk>>> = const { RefCell::new(None) };
+}
+
+impl Desk {
+    /// The thread's.
+    fn new() -> Result<Rc<Self>, Errno> {
+        DESK.with_borrow_mut(|desk| match desk {
+            Some(desk) => Ok(desk.clone()),
+            None => {
+                let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+                Ok(desk.insert(Rc::new(Self { reader, writer })).clone())
+            }
+        })
+    }
+
+    /// Copies one chunk to `sink`, then takes it out of `pipe`; its length, 0 at the end. The buffer lives on the
+    /// stack, not in the waiting task.
+    fn copy(&self, pipe: &OwnedFd, sink: &Shared) -> Result<usize, Errno> {
+        let mut chunk = [0; CHUNK];
+        let length = tee(pipe, &self.writer, CHUNK, SpliceFFlags::SPLICE_F_NONBLOCK)?;
+        let mut copied = 0;
+        while copied < length {
+            copied += read(&self.reader, &mut chunk[copied..length])?;
+        }
+        sink.borrow_mut().take(&chunk[..length]);
+        let mut taken = 0;
+        while taken < length {
+            match read(pipe, &mut chunk[taken..length]) {
+                // The vassal can read its own output away; then it is not there any more.
+                Ok(0) | Err(Errno::EAGAIN) => break,
+                Ok(more) => taken += more,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(length)
+    }
+}
+
+/// The pipe of one life, and its name.
+struct Fifo {
+    path: PathBuf,
+    reader: Arc<OwnedFd>,
+}
+
+impl Fifo {
+    fn make(path: &Path) -> Result<Self, HostError> {
+        mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|errno| HostError::new(Doing::OpenLog, path.display().to_string(), errno))?;
+        Self::open(path)
+    }
+
+    fn open(path: &Path) -> Result<Self, HostError> {
+        let reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .map_err(|e| HostError::from_io(Doing::OpenLog, path.display().to_string(), &e))?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: Arc::new(reader.into()),
+        })
+    }
+
+    /// Open for reading too. The vassal's user may open it again, as `/dev/stdout` and by no other name: the
+    /// directory is closed to it.
+    fn end_of_vassal(&self, definition: &Definition) -> Result<OwnedFd, HostError> {
+        let failed =
+            |e: &std::io::Error| HostError::from_io(Doing::OpenLog, self.path.display().to_string(), e);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .map_err(|e| failed(&e))?;
+        if let Some(who) = &definition.identity {
+            fchown(&file, Some(Uid::from_raw(who.uid)), Some(Gid::from_raw(who.gid)))
+                .map_err(|errno| failed(&errno.into()))?;
+        }
+        Ok(file.into())
+    }
+
+    fn remove(&self) {
+        // Gone is what was wanted.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -225,6 +407,14 @@ impl Sink {
     }
 
     fn take(&mut self, bytes: &[u8]) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.write(bytes)
+        {
+            tracing::error!(vassal = %self.name, %error, "output lost");
+        }
+        if !self.shown {
+            return;
+        }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.started.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.started.len() >= LONGEST_LINE {
@@ -233,19 +423,35 @@ impl Sink {
         }
     }
 
+    /// Writes one line of a hook.
+    fn insert(&mut self, moment: &str, line: &[u8]) {
+        let started = std::mem::take(&mut self.started);
+        self.begin_line();
+        self.take(&[b"hook ", moment.as_bytes(), b": ", line].concat());
+        self.end();
+        self.started = started;
+    }
+
+    /// A life begins: not in the middle of a line.
+    fn begin_line(&mut self) {
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.end_line()
+        {
+            tracing::error!(vassal = %self.name, %error, "output lost");
+        }
+    }
+
+    /// A life has ended, and its last line with it.
+    fn end(&mut self) {
+        self.flush();
+        self.begin_line();
+    }
+
+    /// Shows the line that was started.
     fn flush(&mut self) {
         let line = std::mem::take(&mut self.started);
-        if line.is_empty() {
-            return;
-        }
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.write_line(line)
-        {
-            tracing::error!(vassal = %self.name, %error, "log line lost");
-        }
-        if self.shown {
-            self.show(&printable(line));
+        if !line.is_empty() && self.shown {
+            self.show(&printable(line.strip_suffix(b"\n").unwrap_or(&line)));
         }
     }
 
@@ -302,6 +508,8 @@ struct Rotating {
     path: PathBuf,
     file: File,
     size: u64,
+    /// The last byte was a line's end.
+    between_lines: bool,
     max_size: u64,
     keep: u32,
 }
@@ -313,23 +521,49 @@ impl Rotating {
         std::fs::create_dir_all(directory).map_err(|e| failed(&e))?;
         let file = append(&path).map_err(|e| failed(&e))?;
         let size = file.metadata().map_err(|e| failed(&e))?.len();
+        let between_lines = ends_with_line(&file, size);
         Ok(Self {
             path,
             file,
             size,
+            between_lines,
             max_size: log.max_size,
             keep: log.keep,
         })
     }
 
-    fn write_line(&mut self, line: &[u8]) -> std::io::Result<()> {
-        if self.size > 0 && self.size + line.len() as u64 >= self.max_size {
-            self.rotate()?;
+    /// Writes bytes as they came; a file that is full is rotated, between two lines.
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.size + (bytes.len() as u64) < self.max_size {
+            return self.append(bytes);
         }
-        let whole = [line, b"\n"].concat();
-        self.file.write_all(&whole)?;
-        self.size += whole.len() as u64;
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let full = self.size + piece.len() as u64 > self.max_size;
+            // A line without an end is cut.
+            let endless = self.size >= self.max_size + LONGEST_LINE as u64;
+            if self.size > 0 && (full && self.between_lines || endless) {
+                self.end_line()?;
+                self.rotate()?;
+            }
+            self.append(piece)?;
+        }
         Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.size += bytes.len() as u64;
+        self.between_lines = bytes.last().map_or(self.between_lines, |last| *last == b'\n');
+        Ok(())
+    }
+
+    /// Ends a line that was started.
+    fn end_line(&mut self) -> std::io::Result<()> {
+        if self.between_lines {
+            Ok(())
+        } else {
+            self.append(b"\n")
+        }
     }
 
     fn rotate(&mut self) -> std::io::Result<()> {
@@ -351,8 +585,16 @@ impl Rotating {
     }
 }
 
+/// Readable, so that it can be told where an earlier emperor stopped.
 fn append(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    OpenOptions::new().append(true).read(true).create(true).open(path)
+}
+
+/// Whether a file of this size ends with a whole line; what cannot be read is taken to.
+fn ends_with_line(file: &File, size: u64) -> bool {
+    let mut last = *b"\n";
+    let read = size.checked_sub(1).map(|at| file.read_exact_at(&mut last, at));
+    read.is_none_or(|read| read.is_err()) || last == *b"\n"
 }
 
 #[cfg(test)]
@@ -376,8 +618,8 @@ mod tests {
             keep: 2,
         };
         let mut file = Rotating::open(directory.path(), "web", &log).unwrap();
-        for line in ["one one", "two two", "three", "four four"] {
-            file.write_line(line.as_bytes()).unwrap();
+        for chunk in ["one", " one\ntwo two\nth", "ree\n", "four four\n"] {
+            file.write(chunk.as_bytes()).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).ok();
         assert_eq!(read("web.log").as_deref(), Some("four four\n"));
