@@ -43,7 +43,7 @@ impl Daemon {
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end, why } if end.is_failure() => {
+            Action::Abandon { name, end, why } if why.is_failure(&end) => {
                 tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
             }
             Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
