@@ -13,6 +13,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mini_emperor::router::Reason;
+use namespace::wait_until;
 use village::{ENGINES, Village};
 
 /// The system's allocator, which counts the calls of all threads.
@@ -73,6 +75,11 @@ fn no_frame_costs_an_allocation() {
         turn(5000);
         let calls = CALLS.load(Ordering::Relaxed) - before;
         assert_eq!(calls, 0, "{engine:?}: {calls} calls for 20,000 frames");
-        drop(village);
+        wait_until("the dropped are counted", || {
+            let dropped = village.traffic(&a).dropped;
+            let seen = (dropped.get(Reason::Multicast), dropped.get(Reason::NoRoute));
+            if seen == (5500, 5500) { Ok(()) } else { Err(seen) }
+        });
+        assert!(village.traffic(&b).segmented_packets == 0);
     }
 }

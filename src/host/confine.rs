@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 use super::error::{Doing, HostError};
 
@@ -16,19 +18,18 @@ use super::error::{Doing, HostError};
 const ALLOWED: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
+    #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
     libc::SYS_epoll_ctl,
     libc::SYS_futex,
     libc::SYS_close,
-    libc::SYS_fcntl,
     libc::SYS_clock_gettime,
     libc::SYS_sched_yield,
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
-    libc::SYS_mprotect,
     libc::SYS_madvise,
     libc::SYS_brk,
     libc::SYS_rt_sigprocmask,
@@ -56,7 +57,17 @@ fn drop_capabilities() -> Result<(), Errno> {
 }
 
 fn filter() -> Option<BpfProgram> {
-    let rules: BTreeMap<i64, Vec<_>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<_>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let only = |argument, operator, value| {
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).ok()?;
+        Some(vec![SeccompRule::new(vec![condition]).ok()?])
+    };
+    let not_executable = SeccompCmpOp::MaskedEq(u64::try_from(libc::PROT_EXEC).ok()?);
+    rules.insert(libc::SYS_mmap, only(2, not_executable.clone(), 0)?);
+    rules.insert(libc::SYS_mprotect, only(2, not_executable, 0)?);
+    // The standard library asks whether a descriptor that it closes was open.
+    let get_flags = u64::try_from(libc::F_GETFD).ok()?;
+    rules.insert(libc::SYS_fcntl, only(1, SeccompCmpOp::Eq, get_flags)?);
     let arch = std::env::consts::ARCH.try_into().ok()?;
     // Refused, not killed: the death of this process would be the death of every vassal.
     let refused = SeccompAction::Errno(Errno::EPERM as u32);

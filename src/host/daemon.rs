@@ -186,9 +186,17 @@ impl Daemon {
     }
 
     fn device_lost(&mut self, lost: DeviceLost) {
+        let errno = lost.errno.desc();
+        if lost.port == self.uplink.port() {
+            let device = &self.settings.router.device;
+            tracing::error!(
+                device,
+                errno,
+                "the uplink was taken away: vassals are cut off from the host until a restart"
+            );
+        }
         let life = self.lives.iter().find(|(_, alive)| alive.port == Some(lost.port));
         let Some((&life, alive)) = life else { return };
-        let errno = lost.errno.desc();
         tracing::debug!(name = %alive.name, errno, "its tun ends");
         let name = alive.name.clone();
         let word = Word::Fault(Fault::DeviceLost);

@@ -160,11 +160,7 @@ impl Daemon {
             .attach(attachment)
             .map_err(|error| error.to_string())?;
         (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
-        let device = Device {
-            port,
-            tun: tun.fd,
-            offloads: tun.offloads,
-        };
+        let device = Device::new(port, tun.fd, tun.offloads);
         self.workers.attach(self.fabric.tables(), device);
         Ok(())
     }

@@ -70,9 +70,14 @@ impl Posts {
     pub(super) fn tidy(&mut self) {
         let wanted = std::mem::take(&mut self.wanted);
         if let Some(watcher) = &mut self.watcher {
-            for directory in self.held.keys().filter(|held| !wanted.contains_key(*held)) {
+            let given_up = self.held.iter().filter(|(path, _)| !wanted.contains_key(*path));
+            for (directory, identity) in given_up {
                 // It has ended already if its directory is gone.
                 let _ = watcher.unwatch(directory);
+                if wanted.values().any(|other| other == identity) {
+                    // Another path leads to the same directory, and has lost its watch with this one: look again.
+                    self.events.notify_one();
+                }
             }
         }
         self.held = wanted;

@@ -15,7 +15,6 @@ use nix::net::if_::if_nametoindex;
 
 use super::error::{Doing, HostError};
 use crate::config::settings::Offload;
-use crate::packet::vnet::VnetHeader;
 use crate::sys::tun as sys;
 
 /// Length in bytes of the virtio header before every frame: `struct virtio_net_hdr` without `num_buffers`.
@@ -54,13 +53,6 @@ impl Offloads {
         tso: true,
         uso: true,
     };
-
-    /// Whether a judged frame leaves no more undone than this. A kernel that finishes checksums and cuts TCP for its
-    /// own sake does so for whatever is written to a tun; only without any of it are frames finished here.
-    #[inline]
-    pub fn cover(self, frame: &[u8]) -> bool {
-        self.checksum || VnetHeader::is_plain(frame)
-    }
 
     /// The same as TUNSETOFFLOAD counts it.
     fn bits(self) -> c_uint {

@@ -46,14 +46,7 @@ impl Uplink {
         };
         link::configure(link::route_socket(&router.device)?, &plan).await?;
         let port = fabric.attach_uplink(router.mtu);
-        workers.attach(
-            fabric.tables(),
-            Device {
-                port,
-                tun: tun.fd,
-                offloads,
-            },
-        );
+        workers.attach(fabric.tables(), Device::new(port, tun.fd, offloads));
         let nat = if station == Station::Root {
             way_out(settings)?
         } else {

@@ -1,5 +1,6 @@
 //! Does in software what a frame's virtio header leaves to its receiver: cuts a super-frame into the packets that it
-//! stands for, and finishes their checksums. For receivers whose kernel will not.
+//! stands for, and finishes their checksums. For receivers whose kernel will not. (Accurate ECN keeps CWR in every segment,
+//! but a virtio header cannot say so.)
 //!
 //! The pieces are those that the kernel would make (`tcp_gso_segment`, `__udp_gso_segment` and `inet_gso_segment` of
 //! Linux): all but the last of one size, IPv4 identifications counting up, FIN and PSH only in the last segment,
@@ -38,13 +39,16 @@ impl<'a> Pieces<'a> {
     pub fn of(frame: &'a [u8]) -> Result<Self, Malformed> {
         let packet = Packet::parse(frame)?;
         let bytes = frame.get(VNET_HEADER..).ok_or(Malformed::Short)?;
-        let transport = bytes.get(packet.payload()..).ok_or(Malformed::Short)?;
-        let header = match packet.protocol() {
-            TCP => usize::from(transport.get(12).ok_or(Malformed::Transport)? >> 4) * 4,
-            _ => UDP_HEADER,
-        };
         let (data, size) = match packet.vnet().segmentation {
-            Some(segmentation) => (packet.payload() + header, usize::from(segmentation.size)),
+            Some(segmentation) => {
+                let header = match packet.protocol() {
+                    TCP => {
+                        usize::from(bytes.get(packet.payload() + 12).ok_or(Malformed::Transport)? >> 4) * 4
+                    }
+                    _ => UDP_HEADER,
+                };
+                (packet.payload() + header, usize::from(segmentation.size))
+            }
             None => (bytes.len(), bytes.len()),
         };
         Ok(Self {
@@ -55,6 +59,15 @@ impl<'a> Pieces<'a> {
             at: Some(0),
             number: 0,
         })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.bytes
+            .len()
+            .saturating_sub(self.data)
+            .div_ceil(self.size.max(1))
+            .max(1)
     }
 
     /// Writes the next piece into `out` as a frame that leaves nothing undone, and gives its length in bytes. `None` after

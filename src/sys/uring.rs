@@ -1,7 +1,8 @@
 //! One io_uring of one thread: reads frames into buffers that it lends to the kernel, writes from the same buffers.
 //!
-//! A buffer belongs to the kernel (a read may land in it), to us (a frame to look at), or to a write that has not
-//! been submitted and done. [`Ring`] keeps the account, so that its callers need not be trusted with it.
+//! A buffer belongs to the kernel (a read may land in it), to us (a frame to look at), or to a write whose end has not
+//! been reported. [`Ring`] keeps the account, so that its callers need not be trusted with it. The end of a write is
+//! the kernel's own report and nothing else: since Linux 6.13 failures may be reported turns after they happened.
 //!
 //! The ring can do nothing but what is used here: it is restricted (`io_uring_register(2)`,
 //! `IORING_REGISTER_RESTRICTIONS`) before its first request, since io_uring passes by the thread's seccomp filter.
@@ -14,16 +15,18 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::register::Restriction;
 use io_uring::squeue::Flags;
-use io_uring::types::{BufRingEntry, Fd};
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use nix::errno::Errno;
 
 /// The group of our only buffer ring.
 const GROUP: u16 = 0;
-/// A buffer ring must begin on a page (`io_uring_register_buf_ring(3)`).
-const PAGE: usize = 4096;
+/// A buffer ring must begin on a page (`io_uring_register_buf_ring(3)`), and no page is larger.
+const PAGE: usize = 65_536;
 /// `IORING_UNREGISTER_PBUF_RING` of `linux/io_uring.h`.
 const UNREGISTER_BUFFERS: u8 = 23;
+/// `IORING_REGISTER_SYNC_CANCEL` of `linux/io_uring.h`.
+const SYNC_CANCEL: u8 = 24;
 /// `IORING_ENTER_GETEVENTS` of `linux/io_uring.h`.
 const GET_EVENTS: u32 = 1;
 /// Marks what is not a read: tokens of reads have this bit clear.
@@ -56,12 +59,12 @@ pub enum Done {
         /// Why; `ENOBUFS`: all buffers were in use.
         errno: Errno,
     },
-    /// The write from this buffer failed; one that is not reported was done.
-    Unwritten {
+    /// The write from this buffer is over, and the buffer is ours again.
+    Written {
         /// The buffer's number.
         buffer: u16,
-        /// Why.
-        errno: Errno,
+        /// Whether it was done.
+        outcome: Result<(), Errno>,
     },
     /// What [`Ring::poll`] watches is readable.
     Polled {
@@ -82,9 +85,10 @@ enum Holder {
 pub struct Ring {
     ring: IoUring,
     provided: Provided,
-    memory: Box<[u8]>,
-    size: usize,
+    memory: Memory,
     holders: Vec<Holder>,
+    /// Writes whose end has not been reported.
+    writing: u32,
 }
 
 impl Ring {
@@ -105,9 +109,9 @@ impl Ring {
         let mut own = Self {
             ring,
             provided: Provided::new(buffers)?,
-            memory: vec![0; usize::from(buffers) * size].into_boxed_slice(),
-            size,
+            memory: Memory::new(buffers.into(), size)?,
             holders: vec![Holder::Us; usize::from(buffers)],
+            writing: 0,
         };
         own.prepare().map_err(|error| errno(&error))?;
         (0..buffers).for_each(|buffer| own.give_back(buffer));
@@ -131,6 +135,7 @@ impl Ring {
         let mut allowed: Vec<_> = operations.into_iter().map(Restriction::sqe_op).collect();
         allowed.push(Restriction::sqe_flags_allowed(flags.bits()));
         allowed.push(Restriction::register_op(UNREGISTER_BUFFERS));
+        allowed.push(Restriction::register_op(SYNC_CANCEL));
         submitter.register_restrictions(&mut allowed)?;
         submitter.register_enable_rings()
     }
@@ -163,7 +168,8 @@ impl Ring {
         self.push(&request.build().user_data(POLL))
     }
 
-    /// Writes the first `length` bytes of a buffer of ours to `file`, which must stay open until the next [`turn`](Self::turn).
+    /// Writes the first `length` bytes of a buffer of ours to `file`, which must stay open until a [`turn`](Self::turn) has
+    /// submitted all, as must the file of [`read`](Self::read): a request names a number.
     /// It never waits: where it would have to, it fails with `EAGAIN`. A buffer that is not ours is left alone.
     ///
     /// # Errors
@@ -176,11 +182,11 @@ impl Ring {
         let request = opcode::Write::new(Fd(file.as_raw_fd()), start, length)
             .rw_flags(libc::RWF_NOWAIT)
             .build()
-            .flags(Flags::SKIP_SUCCESS)
             .user_data(WRITE | u64::from(buffer));
         self.push(&request)?;
         if let Some(holder) = self.holders.get_mut(usize::from(buffer)) {
             *holder = Holder::Write;
+            self.writing += 1;
         }
         Ok(())
     }
@@ -188,27 +194,31 @@ impl Ring {
     /// The first `length` bytes of a buffer that is ours.
     pub fn frame(&mut self, buffer: u16, length: usize) -> Option<&mut [u8]> {
         let at = usize::from(buffer);
-        if self.holders.get(at) != Some(&Holder::Us) || length > self.size {
+        if self.holders.get(at) != Some(&Holder::Us) {
             return None;
         }
-        self.memory.get_mut(at * self.size..at * self.size + length)
+        self.memory.buffer(at)?.get_mut(..length)
+    }
+
+    /// How many writes have not been reported as over.
+    pub fn writing(&self) -> u32 {
+        self.writing
     }
 
     /// Lends a buffer of ours to the kernel again, from the next [`turn`](Self::turn) on.
     pub fn give_back(&mut self, buffer: u16) {
         let at = usize::from(buffer);
-        let size = self.size;
         let Some(holder) = self.holders.get_mut(at).filter(|holder| **holder == Holder::Us) else {
             return;
         };
         *holder = Holder::Kernel;
-        if let Some(bytes) = self.memory.get_mut(at * size..(at + 1) * size) {
+        if let Some(bytes) = self.memory.buffer(at) {
             self.provided.add(buffer, bytes);
         }
     }
 
-    /// Submits what was asked for, runs it, and waits for something to report if `wait`. Whether all was submitted: then
-    /// all writes asked for before are done or reported as [`Done::Unwritten`]. If not, reports must be taken first.
+    /// Submits what was asked for, runs it, and waits for something other than the ends of writes to report if `wait`.
+    /// Says whether all was submitted; if not, reports must be taken first.
     ///
     /// # Errors
     /// What keeps the kernel from going on.
@@ -218,9 +228,11 @@ impl Ring {
         submitted.sync();
         let count = u32::try_from(submitted.len()).unwrap_or(u32::MAX);
         drop(submitted);
+        // The end of each write is a report, too.
+        let wanted = if wait { self.writing.saturating_add(1) } else { 0 };
         let submitter = self.ring.submitter();
         // SAFETY: no signal mask is passed, and every request names memory that `self` owns.
-        let entered = unsafe { submitter.enter::<()>(count, u32::from(wait), GET_EVENTS, None) };
+        let entered = unsafe { submitter.enter::<()>(count, wanted, GET_EVENTS, None) };
         match entered.map_err(|error| errno(&error)) {
             // A signal, or for the moment no memory or no room for more reports.
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY) => {
@@ -242,15 +254,6 @@ impl Ring {
         }
     }
 
-    /// A write from this buffer is over: the buffer is ours again.
-    pub fn written(&mut self, buffer: u16) {
-        if let Some(holder) = self.holders.get_mut(usize::from(buffer))
-            && *holder == Holder::Write
-        {
-            *holder = Holder::Us;
-        }
-    }
-
     fn understand(&mut self, entry: &cqueue::Entry) -> Option<Done> {
         let (token, result) = (entry.user_data(), entry.result());
         let more = cqueue::more(entry.flags());
@@ -258,6 +261,9 @@ impl Ring {
             let buffer = cqueue::buffer_select(entry.flags());
             if let Some(holder) = buffer.and_then(|at| self.holders.get_mut(usize::from(at))) {
                 *holder = Holder::Us;
+            }
+            if let (Some(buffer), true) = (buffer, result < 0) {
+                self.give_back(buffer);
             }
             return Some(match (usize::try_from(result), buffer) {
                 (Ok(length), Some(buffer)) => Done::Frame {
@@ -279,11 +285,25 @@ impl Ring {
         match token {
             POLL => Some(Done::Polled { more }),
             CANCEL => None,
-            _ => Some(Done::Unwritten {
-                buffer: u16::try_from(token & u64::from(u16::MAX)).unwrap_or(u16::MAX),
-                errno: Errno::from_raw(-result),
-            }),
+            _ => self.over(token, result),
         }
+    }
+
+    /// The end of a write.
+    fn over(&mut self, token: u64, result: i32) -> Option<Done> {
+        let buffer = u16::try_from(token & u64::from(u16::MAX)).ok()?;
+        let holder = self.holders.get_mut(usize::from(buffer))?;
+        if *holder != Holder::Write {
+            return None;
+        }
+        *holder = Holder::Us;
+        self.writing = self.writing.saturating_sub(1);
+        let outcome = if result < 0 {
+            Err(Errno::from_raw(-result))
+        } else {
+            Ok(())
+        };
+        Some(Done::Written { buffer, outcome })
     }
 
     fn push(&mut self, request: &squeue::Entry) -> Result<(), Errno> {
@@ -304,8 +324,49 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // After this the kernel finds no buffer to read into, whatever reads it has still to end.
-        let _ = self.ring.submitter().unregister_buf_ring(GROUP);
+        let submitter = self.ring.submitter();
+        // Waits until no read holds its file any more, so that a tun is free as soon as this returns.
+        let _ = submitter.register_sync_cancel(Some(Timespec::new().sec(1)), CancelBuilder::any());
+        // After this the kernel finds no buffer to read into.
+        let _ = submitter.unregister_buf_ring(GROUP);
+    }
+}
+
+/// The buffers themselves, apart from each other: the kernel writes to some while we look at others.
+struct Memory {
+    base: NonNull<u8>,
+    layout: Layout,
+    size: usize,
+}
+
+impl Memory {
+    fn new(buffers: usize, size: usize) -> Result<Self, Errno> {
+        let layout = Layout::array::<u8>(buffers * size).map_err(|_| Errno::EINVAL)?;
+        if layout.size() == 0 {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the layout has a size.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let base = NonNull::new(memory).ok_or(Errno::ENOMEM)?;
+        Ok(Self { base, layout, size })
+    }
+
+    fn buffer(&mut self, at: usize) -> Option<&mut [u8]> {
+        let start = at.checked_mul(self.size)?;
+        if start.checked_add(self.size)? > self.layout.size() {
+            return None;
+        }
+        // SAFETY: the buffer lies within the allocation.
+        let base = unsafe { self.base.add(start) };
+        // SAFETY: it is initialised, and whoever asks for a buffer that the kernel writes to only passes on its address.
+        Some(unsafe { std::slice::from_raw_parts_mut(base.as_ptr(), self.size) })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: `base` was allocated with this layout and nothing else frees it.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
 }
 

@@ -77,11 +77,7 @@ impl Village {
         };
         let port = self.fabric.attach(attachment).unwrap();
         let offloads = offloads.unwrap_or(tun.offloads);
-        let device = Device {
-            port,
-            tun: tun.fd,
-            offloads,
-        };
+        let device = Device::new(port, tun.fd, offloads);
         self.workers.attach(self.fabric.tables(), device);
         Member { address, netns, port }
     }

@@ -44,14 +44,21 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Every shape; those of UDP only where the kernel has that offload.
-pub(super) fn all(uso: bool) -> Vec<Shape> {
+/// Every shape; those of UDP and of IPv6 only where the kernel has them.
+pub(super) fn all(uso: bool, v6: bool) -> Vec<Shape> {
     let size = usize::from(SEGMENT);
     let mut shapes = Vec::new();
-    for v6 in [false, true] {
+    for v6 in [false, true].into_iter().filter(|wanted| v6 || !wanted) {
         for protocol in [TCP, UDP] {
-            // Equal tail, short tail, a tail of one byte, one segment, less than one; then no segmentation.
-            let cuts = [4 * size, 4 * size + 300, 3 * size + 1, size, size - 1];
+            // Equal tail, short tail, a tail of one byte, one segment, less than one, many; then no segmentation.
+            let cuts = [
+                4 * size,
+                4 * size + 300,
+                3 * size + 1,
+                size,
+                size - 1,
+                60 * size + 7,
+            ];
             let segmented = cuts.map(|data| (data, true));
             for (data, segmented) in segmented.into_iter().chain([(700, false)]) {
                 if !segmented || protocol == TCP || uso {
@@ -78,7 +85,7 @@ impl Shape {
     /// The frame, for the link that takes frames whole or the one that takes them cut.
     pub(super) fn frame(&self, whole: bool) -> Vec<u8> {
         let (from, to) = self.addresses(whole);
-        let header = if self.protocol == TCP { 20 } else { 8 };
+        let header = self.transport_length();
         let length = header + self.data;
         let mut packet = self.network_header(from, to, length);
         let start = packet.len();
@@ -112,6 +119,17 @@ impl Shape {
             verified: false,
         };
         [&vnet.emit()[..], &packet].concat()
+    }
+
+    /// Bytes of the transport's header. What is one segment only has no options: the kernel believes that a TCP header is
+    /// 20 bytes when it decides whether there is anything to cut (`virtio_net_hdr_to_skb`, Linux 6.18), and then cannot
+    /// cut it. No kernel makes such frames of its own.
+    fn transport_length(&self) -> usize {
+        match self.protocol {
+            TCP if self.data > usize::from(SEGMENT) => 32,
+            TCP => 20,
+            _ => 8,
+        }
     }
 
     fn addresses(&self, whole: bool) -> (IpAddr, IpAddr) {
@@ -156,10 +174,30 @@ impl Shape {
     fn transport_header(&self, length: usize) -> Vec<u8> {
         let mut header = PORT.to_be_bytes().repeat(2);
         if self.protocol == TCP {
-            // Sequence number near its end, acknowledgement, 20 bytes, PSH and ACK, window, checksum, urgent.
+            let words = u8::try_from(self.transport_length() / 4).unwrap_or(5);
+            // Sequence number near its end, acknowledgement, length, FIN, PSH and ACK, window, checksum, urgent.
             header.extend([
-                0xff, 0xff, 0xff, 0x00, 0, 0, 0, 1, 0x50, 0x18, 0x10, 0, 0, 0, 0, 0,
+                0xff,
+                0xff,
+                0xff,
+                0x00,
+                0,
+                0,
+                0,
+                1,
+                words << 4,
+                0x19,
+                0x10,
+                0,
+                0,
+                0,
+                0,
+                0,
             ]);
+            if words > 5 {
+                // Two bytes of nothing and a timestamp (RFC 7323), as real streams have.
+                header.extend([1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9]);
+            }
         } else {
             header.extend(u16::try_from(length).unwrap_or(0).to_be_bytes());
             header.extend([0, 0]);

@@ -4,6 +4,7 @@
 //! that had to be cut.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -16,7 +17,10 @@ use crate::router::{ANSWER, MAX_FRAME, PortId, Reason, Router, VNET_HEADER, Verd
 
 use super::{Device, DeviceLost, Plane};
 
-/// A frame that is to be written as it is.
+/// Into more pieces no honest sender's frame is cut: 64 KiB of the smallest segments in use.
+const MOST_PIECES: usize = 256;
+
+/// A frame that is to be written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parcel {
     /// From whom.
@@ -25,6 +29,16 @@ pub(super) struct Parcel {
     pub(super) to: PortId,
     /// Bytes of the frame.
     pub(super) length: usize,
+    /// Not as it is, but by [`Desk::cut`], behind all that came before it.
+    pub(super) cut: bool,
+}
+
+/// Whether a read that ends so has ended for good: the device is gone, and no packet or want of memory is to blame.
+pub(super) fn is_the_end(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EBADFD | Errno::EBADF | Errno::ENODEV | Errno::EFAULT
+    )
 }
 
 /// See the head of this file.
@@ -76,15 +90,17 @@ impl Desk {
     pub(super) fn judge(&mut self, from: PortId, frame: &mut [u8]) -> Option<Parcel> {
         match self.router.forward(&self.plane.tables, from, frame, self.now) {
             Verdict::Forward(to) => {
-                let length = frame.len();
-                let parcel = Parcel { from, to, length };
-                match self.plane.device(to) {
-                    Some(device) if device.offloads.cover(frame) => return Some(parcel),
-                    Some(_) => self.cut(parcel, frame),
-                    None => self
-                        .router
-                        .undeliverable(&self.plane.tables, to, Reason::QueueFull),
+                if let Some(device) = self.plane.device(to) {
+                    let whole = VnetHeader::is_plain(frame) || self.takes_whole(device, from);
+                    return Some(Parcel {
+                        from,
+                        to,
+                        length: frame.len(),
+                        cut: !whole,
+                    });
                 }
+                self.router
+                    .undeliverable(&self.plane.tables, to, Reason::QueueFull);
             }
             Verdict::Answer(complaint) => {
                 let mut reply = [0; ANSWER];
@@ -108,6 +124,9 @@ impl Desk {
         match outcome {
             Ok(()) => self.count(parcel),
             Err(Errno::EINVAL | Errno::EIO | Errno::EPROTO) if !VnetHeader::is_plain(frame) => {
+                if let Some(device) = self.plane.device(parcel.from) {
+                    device.refused.store(true, Ordering::Relaxed);
+                }
                 self.cut(parcel, frame);
             }
             Err(_) => self.undeliverable(parcel),
@@ -126,27 +145,34 @@ impl Desk {
             .undeliverable(&self.plane.tables, parcel.to, Reason::QueueFull);
     }
 
+    /// Whether a super-frame from `from` is written to `device` as it is.
+    fn takes_whole(&self, device: &Device, from: PortId) -> bool {
+        let sender = self.plane.device(from);
+        device.offloads.checksum && sender.is_none_or(|sender| !sender.refused.load(Ordering::Relaxed))
+    }
+
     /// Writes the packets that a super-frame stands for, one by one.
     #[cold]
-    fn cut(&mut self, parcel: Parcel, frame: &[u8]) {
-        let Some(device) = self.plane.device(parcel.to).cloned() else {
-            return self.undeliverable(parcel);
-        };
-        // Judged before: it parses.
-        let Ok(mut pieces) = Pieces::of(frame) else { return };
-        let mut written = false;
-        while let Some(length) = pieces.next_into(&mut self.piece) {
-            if write(&device.tun, &self.piece[..length]).is_err() {
-                break;
-            }
-            written = true;
-        }
-        if written {
+    pub(super) fn cut(&mut self, parcel: Parcel, frame: &[u8]) {
+        if self.write_pieces(parcel.to, frame).is_some() {
             self.router.segmented(&self.plane.tables, parcel.to);
             self.count(parcel);
         } else {
             self.undeliverable(parcel);
         }
+    }
+
+    /// `None` unless all were written.
+    fn write_pieces(&mut self, to: PortId, frame: &[u8]) -> Option<()> {
+        let device = self.plane.device(to)?;
+        let mut pieces = Pieces::of(frame).ok()?;
+        if pieces.count() > MOST_PIECES {
+            return None;
+        }
+        while let Some(length) = pieces.next_into(&mut self.piece) {
+            write(&device.tun, self.piece.get(..length)?).ok()?;
+        }
+        Some(())
     }
 }
 
@@ -188,11 +214,7 @@ mod tests {
             )
             .unwrap();
             far_ends.push(far);
-            devices.push(Some(Arc::new(Device {
-                port,
-                tun: near,
-                offloads: Offloads::ALL,
-            })));
+            devices.push(Some(Arc::new(Device::new(port, near, Offloads::ALL))));
             port
         });
         let plane = Arc::new(Plane {

@@ -11,13 +11,15 @@ use nix::unistd::{read, write};
 use crate::router::{MAX_FRAME, PortId};
 
 use super::Device;
-use super::desk::Desk;
+use super::desk::{Desk, is_the_end};
 use super::worker::{Carrier, Turn};
 
 /// Frames taken from one port before the next one has its turn.
 const BURST: usize = 64;
 /// Ports looked at per wake-up.
 const EVENTS: usize = 64;
+/// A port that cannot be read so often, without a frame from anybody in between, has ended for good.
+const TROUBLES: u32 = 10_000;
 /// The epoll token of the poke; no port has it.
 const POKE: u64 = u64::MAX;
 
@@ -28,6 +30,7 @@ pub(super) struct EpollEngine {
     events: [EpollEvent; EVENTS],
     /// One for all: it stays in the nearest cache.
     frame: Box<[u8]>,
+    troubles: u32,
 }
 
 impl EpollEngine {
@@ -39,6 +42,7 @@ impl EpollEngine {
             poke,
             events: [EpollEvent::empty(); EVENTS],
             frame: vec![0; MAX_FRAME].into_boxed_slice(),
+            troubles: 0,
         })
     }
 
@@ -50,12 +54,18 @@ impl EpollEngine {
         };
         for taken in 0..BURST {
             match read(&device.tun, &mut self.frame) {
-                Ok(length) => self.pass(desk, port, length),
+                Ok(length) => {
+                    self.troubles = 0;
+                    self.pass(desk, port, length);
+                }
                 Err(Errno::EAGAIN) => return taken,
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    let _ = self.epoll.delete(&device.tun);
-                    desk.lose(port, errno);
+                    self.troubles += 1;
+                    if is_the_end(errno) || self.troubles > TROUBLES {
+                        let _ = self.epoll.delete(&device.tun);
+                        desk.lose(port, errno);
+                    }
                     return taken;
                 }
             }
@@ -67,19 +77,24 @@ impl EpollEngine {
     #[inline]
     fn pass(&mut self, desk: &mut Desk, from: PortId, length: usize) {
         let frame = &mut self.frame[..length];
-        if let Some(parcel) = desk.judge(from, frame)
-            && let Some(device) = desk.device(parcel.to)
-        {
+        let Some(parcel) = desk.judge(from, frame) else {
+            return;
+        };
+        if let Some(device) = desk.device(parcel.to).filter(|_| !parcel.cut) {
             let outcome = write(&device.tun, frame).map(drop);
             desk.settle(parcel, frame, outcome);
+        } else {
+            desk.cut(parcel, frame);
         }
     }
 }
 
 impl Carrier for EpollEngine {
-    fn watch(&mut self, device: &Device) -> Result<(), Errno> {
+    fn watch(&mut self, desk: &Desk, device: &Device) {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, device.port.to_token());
-        self.epoll.add(device.tun.as_fd(), event)
+        if let Err(errno) = self.epoll.add(device.tun.as_fd(), event) {
+            desk.lose(device.port, errno);
+        }
     }
 
     fn forget(&mut self, device: &Device) {
@@ -97,7 +112,10 @@ impl Carrier for EpollEngine {
         if wait {
             desk.wake();
         }
-        let mut turn = Turn::default();
+        let mut turn = Turn {
+            submitted: true,
+            ..Turn::default()
+        };
         for at in 0..count {
             match self.events[at].data() {
                 POKE => {

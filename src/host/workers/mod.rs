@@ -47,6 +47,7 @@ mod worker;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -85,6 +86,20 @@ pub struct Device {
     pub tun: OwnedFd,
     /// What frames for it may leave undone.
     pub offloads: Offloads,
+    /// A kernel has refused a super-frame that came from it: they are cut here from then on, in their order.
+    refused: AtomicBool,
+}
+
+impl Device {
+    /// The tun of `port`, of which frames may leave as much undone as `offloads` says.
+    pub fn new(port: PortId, tun: OwnedFd, offloads: Offloads) -> Self {
+        Self {
+            port,
+            tun,
+            offloads,
+            refused: AtomicBool::new(false),
+        }
+    }
 }
 
 /// A device that ended by itself: deleted from inside its namespace, for instance.
@@ -94,6 +109,13 @@ pub struct DeviceLost {
     pub port: PortId,
     /// The kernel's answer to the read.
     pub errno: Errno,
+}
+
+/// What a worker has let go of; dropped where it delays nobody.
+#[allow(dead_code, reason = "held, then dropped")]
+enum Retired {
+    Plane(Arc<Plane>),
+    Device(Arc<Device>),
 }
 
 /// What the control plane tells a worker.
@@ -131,7 +153,7 @@ pub struct Workers {
     plane: Arc<Plane>,
     engine: Engine,
     threads: Vec<Thread>,
-    closer: Sender<Arc<Plane>>,
+    closer: Sender<Retired>,
 }
 
 struct Thread {
@@ -159,7 +181,7 @@ impl Workers {
         let (closer, retired) = channel();
         std::thread::Builder::new()
             .name("closer".to_owned())
-            .spawn(move || retired.into_iter().for_each(drop::<Arc<Plane>>))
+            .spawn(move || retired.into_iter().for_each(drop::<Retired>))
             .map_err(|e| HostError::from_io(Doing::StartWorker, "the router", &e))?;
         let mut workers = Self {
             plane,
@@ -213,11 +235,11 @@ impl Workers {
         let mut devices = self.plane.devices.clone();
         let slot = devices.get_mut(port.index as usize);
         let device = slot.and_then(|slot| slot.take_if(|device| device.port == port));
-        // The old plane, which `swap` gives to the closer, still holds the device taken here.
+        // In this order: a worker that has no such device any more does not begin to read it anew.
+        self.swap(Plane { tables, devices });
         if let Some(device) = device {
             self.tell_owner(port, Order::Forget(device));
         }
-        self.swap(Plane { tables, devices });
     }
 
     fn start_one(&self, lost: &UnboundedSender<DeviceLost>) -> Result<Thread, HostError> {
@@ -263,7 +285,9 @@ impl Workers {
             thread.tell(Order::Work(plane.clone()));
         }
         // The closer ends only after all who can send to it.
-        let _ = self.closer.send(std::mem::replace(&mut self.plane, plane));
+        let _ = self
+            .closer
+            .send(Retired::Plane(std::mem::replace(&mut self.plane, plane)));
     }
 
     fn end(&mut self) {

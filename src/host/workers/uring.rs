@@ -1,5 +1,8 @@
 //! The engine of few system calls: io_uring. One call hands over all frames that are to be written and brings all
 //! that have been read.
+//!
+//! A read goes on by itself until no buffer is free; then it ends and stands in a queue, to be asked for anew in the next
+//! turn. The queue's order turns with it, so that among many busy ports each is first in its turn.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -11,26 +14,28 @@ use crate::router::{MAX_FRAME, PortId};
 use crate::sys::uring::{Done, Ring};
 
 use super::Device;
-use super::desk::{Desk, Parcel};
+use super::desk::{Desk, Parcel, is_the_end};
 use super::worker::{Carrier, Turn};
 
 /// Buffers lent to the kernel, and so the longest batch of frames.
 const BUFFERS: u16 = 64;
 /// Bytes of a buffer: the longest frame, rounded up to pages.
 const BUFFER: usize = MAX_FRAME.next_multiple_of(4096);
-/// The kernel reports at most so much in a turn before it keeps reports back.
+/// So many reports are taken in one turn.
 const REPORTS: usize = 8 * BUFFERS as usize;
+/// A read that fails so often, without a frame from anybody in between, has ended for good.
+const TROUBLES: u32 = 10_000;
 
 /// One ring, and the frames in it that are on their way out.
 pub(super) struct UringEngine {
     ring: Ring,
     poke: Arc<EventFd>,
     done: Vec<Done>,
-    leaving: Vec<(Parcel, u16)>,
-    /// By buffer: why its write failed.
-    failed: Vec<Option<Errno>>,
-    /// Reads that have ended and go on once buffers are free.
+    /// By buffer: the frame that is being written from it.
+    leaving: Vec<Option<Parcel>>,
+    /// Reads to be asked for in the next turn.
     ended: Vec<PortId>,
+    troubles: u32,
 }
 
 impl UringEngine {
@@ -41,93 +46,123 @@ impl UringEngine {
             ring,
             poke,
             done: Vec::with_capacity(REPORTS),
-            leaving: Vec::with_capacity(BUFFERS.into()),
-            failed: vec![None; BUFFERS.into()],
+            leaving: vec![None; BUFFERS.into()],
             ended: Vec::with_capacity(BUFFERS.into()),
+            troubles: 0,
         })
     }
 
-    /// Collects what the kernel reports. If all was `submitted`, writes are over, and their buffers ours again.
-    fn collect(&mut self, desk: &mut Desk, submitted: bool) {
+    /// Takes the kernel's reports: writes are settled at once, what has come is left in `done`.
+    fn collect(&mut self, desk: &mut Desk) {
         self.done.clear();
         while self.done.len() < REPORTS
             && let Some(done) = self.ring.next_done()
         {
             match done {
-                Done::Unwritten { buffer, errno } => {
-                    if let Some(failed) = self.failed.get_mut(usize::from(buffer)) {
-                        *failed = Some(errno);
-                    }
-                }
+                Done::Written { buffer, outcome } => self.settle(desk, buffer, outcome),
                 Done::Frame { .. } | Done::Ended { .. } | Done::Polled { .. } => self.done.push(done),
             }
         }
-        if !submitted {
-            return;
+    }
+
+    fn settle(&mut self, desk: &mut Desk, buffer: u16, outcome: Result<(), Errno>) {
+        let parcel = self.leaving.get_mut(usize::from(buffer)).and_then(Option::take);
+        if let Some(parcel) = parcel
+            && let Some(frame) = self.ring.frame(buffer, parcel.length)
+        {
+            desk.settle(parcel, frame, outcome);
         }
-        for (parcel, buffer) in self.leaving.drain(..) {
-            self.ring.written(buffer);
-            let failed = self.failed.get_mut(usize::from(buffer)).and_then(Option::take);
-            if let Some(frame) = self.ring.frame(buffer, parcel.length) {
-                desk.settle(parcel, frame, failed.map_or(Ok(()), Err));
-            }
-            self.ring.give_back(buffer);
-        }
+        self.ring.give_back(buffer);
     }
 
     /// One frame: judged, then put among those that leave, or its buffer is lent again.
     #[inline]
     fn pass(&mut self, desk: &mut Desk, from: PortId, buffer: u16, length: usize) {
-        if let Some(frame) = self.ring.frame(buffer, length)
-            && let Some(parcel) = desk.judge(from, frame)
-            && let Some(device) = desk.device(parcel.to)
-            && self.ring.write(device.tun.as_fd(), buffer, length).is_ok()
-        {
-            self.leaving.push((parcel, buffer));
-        } else {
-            self.ring.give_back(buffer);
-        }
-    }
-
-    /// A read has ended; it goes on, unless its device is gone.
-    fn read_ended(&mut self, desk: &Desk, port: PortId, errno: Errno) {
-        if matches!(errno, Errno::ENOBUFS | Errno::EAGAIN | Errno::EINTR) {
-            self.ended.push(port);
-        } else if errno != Errno::ECANCELED && desk.device(port).is_some() {
-            desk.lose(port, errno);
-        }
-    }
-
-    fn read_again(&mut self, desk: &Desk) {
-        while let Some(port) = self.ended.pop() {
-            if let Some(device) = desk.device(port)
-                && let Err(errno) = self.ring.read(device.tun.as_fd(), port.to_token())
-            {
-                desk.lose(port, errno);
+        let parcel = self
+            .ring
+            .frame(buffer, length)
+            .and_then(|frame| desk.judge(from, frame));
+        if let Some(parcel) = parcel {
+            if !parcel.cut && self.send(desk, parcel, buffer) {
+                return;
             }
+            self.cut(desk, parcel, buffer);
         }
+        self.ring.give_back(buffer);
+    }
+
+    #[inline]
+    fn send(&mut self, desk: &Desk, parcel: Parcel, buffer: u16) -> bool {
+        let sent = desk
+            .device(parcel.to)
+            .is_some_and(|device| self.ring.write(device.tun.as_fd(), buffer, parcel.length).is_ok());
+        if sent && let Some(leaving) = self.leaving.get_mut(usize::from(buffer)) {
+            *leaving = Some(parcel);
+        }
+        sent
+    }
+
+    /// A frame that is not written as it is, or that the ring does not take.
+    #[cold]
+    fn cut(&mut self, desk: &mut Desk, parcel: Parcel, buffer: u16) {
+        // What came before it goes before it; a ring that cannot go on ends the worker at its next turn.
+        let _ = self.ring.turn(false);
+        if let Some(frame) = self.ring.frame(buffer, parcel.length) {
+            desk.cut(parcel, frame);
+        }
+    }
+
+    /// A read has ended; it is asked for again, unless its device is gone.
+    fn read_ended(&mut self, desk: &Desk, port: PortId, errno: Errno) {
+        if desk.device(port).is_none() {
+            return;
+        }
+        if errno != Errno::ENOBUFS {
+            self.troubles += 1;
+        }
+        if is_the_end(errno) || self.troubles > TROUBLES {
+            desk.lose(port, errno);
+        } else {
+            self.ended.push(port);
+        }
+    }
+
+    /// Asks for the reads that have ended.
+    fn read_again(&mut self, desk: &Desk) {
+        if !self.ended.is_empty() {
+            self.ended.rotate_left(1);
+        }
+        let ring = &mut self.ring;
+        self.ended.retain(|port| match desk.device(*port) {
+            Some(device) => ring.read(device.tun.as_fd(), port.to_token()).is_err(),
+            None => false,
+        });
     }
 }
 
 impl Carrier for UringEngine {
-    fn watch(&mut self, device: &Device) -> Result<(), Errno> {
-        self.ring.read(device.tun.as_fd(), device.port.to_token())
+    fn watch(&mut self, _: &Desk, device: &Device) {
+        self.ended.push(device.port);
     }
 
     fn forget(&mut self, device: &Device) {
+        self.ended.retain(|port| *port != device.port);
         // A ring that takes no requests ends the worker at its next turn.
         let _ = self.ring.cancel(device.port.to_token());
     }
 
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
-        // A read that has ended waits for the buffers that leave now.
+        // A read that has ended waits for the buffers that leave now; without one it would end at once.
         let submitted = self.ring.turn(wait && self.ended.is_empty())?;
         if wait {
             desk.wake();
         }
-        self.collect(desk, submitted);
+        self.collect(desk);
         self.read_again(desk);
-        let mut turn = Turn::default();
+        let mut turn = Turn {
+            submitted,
+            ..Turn::default()
+        };
         for at in 0..self.done.len() {
             match self.done[at] {
                 Done::Frame {
@@ -139,7 +174,8 @@ impl Carrier for UringEngine {
                     let port = PortId::from_token(token);
                     self.pass(desk, port, buffer, length);
                     turn.frames += 1;
-                    if !more {
+                    self.troubles = 0;
+                    if !more && desk.device(port).is_some() {
                         self.ended.push(port);
                     }
                 }
@@ -151,7 +187,7 @@ impl Carrier for UringEngine {
                         self.ring.poll(self.poke.as_fd())?;
                     }
                 }
-                Done::Unwritten { .. } => {}
+                Done::Written { .. } => {}
             }
         }
         Ok(turn)

@@ -11,13 +11,13 @@ use super::desk::Desk;
 use super::epoll::EpollEngine;
 use super::patience::Patience;
 use super::uring::UringEngine;
-use super::{Device, DeviceLost, Engine, Order, Plane};
+use super::{Device, DeviceLost, Engine, Order, Plane, Retired};
 use crate::host::confine;
 
 /// Frames in, frames out, for the devices that one worker reads.
 pub(super) trait Carrier {
-    /// Reads from `device` from now on.
-    fn watch(&mut self, device: &Device) -> Result<(), Errno>;
+    /// Reads from `device` from now on; if that cannot be, the desk hears of it.
+    fn watch(&mut self, desk: &Desk, device: &Device);
 
     /// Reads from it no more.
     fn forget(&mut self, device: &Device);
@@ -36,6 +36,8 @@ pub(super) struct Turn {
     pub(super) frames: usize,
     /// Orders wait.
     pub(super) poked: bool,
+    /// No request that was made before this turn is still to be submitted.
+    pub(super) submitted: bool,
 }
 
 /// What a worker is given on its way.
@@ -45,7 +47,7 @@ pub(super) struct Contract {
     pub(super) plane: Arc<Plane>,
     pub(super) orders: Receiver<Order>,
     pub(super) poke: Arc<EventFd>,
-    pub(super) closer: Sender<Arc<Plane>>,
+    pub(super) closer: Sender<Retired>,
     pub(super) lost: UnboundedSender<DeviceLost>,
 }
 
@@ -79,7 +81,9 @@ struct Worker<C> {
     carrier: C,
     desk: Desk,
     orders: Receiver<Order>,
-    closer: Sender<Arc<Plane>>,
+    closer: Sender<Retired>,
+    /// What the worker needs no more, but a request that is not yet submitted may still name.
+    retired: Vec<Retired>,
 }
 
 impl<C: Carrier> Worker<C> {
@@ -89,6 +93,7 @@ impl<C: Carrier> Worker<C> {
             desk: Desk::new(contract.number, contract.plane, contract.lost),
             orders: contract.orders,
             closer: contract.closer,
+            retired: Vec::new(),
         }
     }
 
@@ -101,11 +106,17 @@ impl<C: Carrier> Worker<C> {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return tracing::error!(%errno, "a router thread cannot go on"),
             };
+            if turn.submitted {
+                // Devices are closed by a thread that does nothing else.
+                self.retired
+                    .drain(..)
+                    .for_each(|retired| drop(self.closer.send(retired)));
+            }
             if turn.poked && !self.obey() {
                 return;
             }
             let looking_on = !wait;
-            wait = !patience.after(turn.frames, self.desk.wake());
+            wait = !patience.after(turn.frames, self.desk.wake()) && self.retired.is_empty();
             if looking_on && !wait && turn.frames == 0 {
                 std::thread::yield_now();
             }
@@ -116,14 +127,12 @@ impl<C: Carrier> Worker<C> {
     fn obey(&mut self) -> bool {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                // Devices are closed by a thread that does nothing else, so the old plane goes there.
-                Order::Work(plane) => drop(self.closer.send(self.desk.replace_plane(plane))),
-                Order::Watch(device) => {
-                    if let Err(errno) = self.carrier.watch(&device) {
-                        self.desk.lose(device.port, errno);
-                    }
+                Order::Work(plane) => self.retired.push(Retired::Plane(self.desk.replace_plane(plane))),
+                Order::Watch(device) => self.carrier.watch(&self.desk, &device),
+                Order::Forget(device) => {
+                    self.carrier.forget(&device);
+                    self.retired.push(Retired::Device(device));
                 }
-                Order::Forget(device) => self.carrier.forget(&device),
                 Order::End => return false,
             }
         }
