@@ -57,7 +57,7 @@ rm "$VASSALS/stubborn.yaml"
 wait_for 10 status_says crash9 restarts=3
 check "one that does not want to end is still stopping" wait_for 5 status_says stubborn state=stopping
 calm() { drop_vassal calm <<<"{command: [/bin/sleep, infinity], restart: {delay: 100ms}}"; }
-worst_start=0 worst_stop=0 worst_reap=0
+worst_start=0 worst_stop=0 worst_reap=0 wrong_end=
 slower() { [ "$1" -ge "$2" ] && echo "$1" || echo "$2"; }
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   begun=$(now_ms)
@@ -68,6 +68,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
   begun=$(now_ms)
   kill -KILL "$old"
   wait_running calm "$old"
+  status_says calm "killed by signal 9" || wrong_end=$(status_line calm)
   worst_reap=$(slower $(($(now_ms) - begun - 110)) "$worst_reap")
   begun=$(now_ms)
   rm "$VASSALS/calm.yaml"
@@ -78,6 +79,7 @@ note "the slowest of ten: start $worst_start ms, reaped and started again $worst
 check "beside ten that crash, one starts at once" test "$worst_start" -lt 1000
 check "its death is noticed at once" test "$worst_reap" -lt 1000
 # 150 ms of which a removed file may yet come back.
+check "how it died is known each time" test -z "$wrong_end"
 check "and it stops at once" test "$worst_stop" -lt 1000
 check "one that does not want to end is still stopping after all that" status_says stubborn state=stopping
 rm "$VASSALS"/crash*.yaml

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
+use crate::emperor::patience::Patience;
 use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
@@ -63,6 +64,7 @@ pub struct Daemon {
     news: mpsc::UnboundedReceiver<(Name, Life, News)>,
     lost: mpsc::UnboundedReceiver<DeviceLost>,
     signals: Signals,
+    patience: Patience,
     stopping: bool,
 }
 
@@ -108,6 +110,7 @@ impl Daemon {
             news,
             lost,
             signals,
+            patience: Patience::default(),
             stopping: false,
             settings,
         })
@@ -119,10 +122,8 @@ impl Daemon {
         let (vassals, problems) = (self.emperor.vassals().len(), self.problems.len());
         tracing::info!(vassals, problems, "emperor ready");
         while !self.emperor.is_done() {
-            let wake = [self.emperor.deadline(), self.watch.deadline()]
-                .into_iter()
-                .flatten()
-                .min();
+            let due = self.emperor.deadline().map(|due| self.patience.until(due));
+            let wake = [due, self.watch.deadline()].into_iter().flatten().min();
             let changed = self.watch.changed();
             tokio::select! {
                 Some((name, life, news)) = self.news.recv() => self.hear(name, life, news),
@@ -149,7 +150,8 @@ impl Daemon {
 
     fn deadline(&mut self) {
         let now = Instant::now();
-        if self.emperor.deadline().is_some_and(|at| at <= now) {
+        let due = self.emperor.deadline();
+        if due.is_some_and(|due| self.patience.is_over(due, now)) {
             self.tell(Event::Deadline);
         }
         if self.watch.deadline().is_some_and(|at| at <= now) {

@@ -101,11 +101,15 @@ impl Daemon {
         if let Err(error) = self.logs.update(definition) {
             tracing::error!(name = %definition.name, "{error}; the log stays as it was");
         }
-        let port = self
+        let alive = self
             .lives
-            .values()
-            .find(|alive| alive.name == definition.name)
-            .and_then(|alive| alive.port);
+            .values_mut()
+            .find(|alive| alive.name == definition.name);
+        let port = alive.and_then(|alive| {
+            // It asks for what the old definition wanted; the table orders a new one where it is needed.
+            alive.probe = None;
+            alive.port
+        });
         if let Some(port) = port {
             let network = &definition.network;
             self.fabric
