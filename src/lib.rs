@@ -60,6 +60,15 @@
 //!   signal's default does: end it, and with it the tree.
 //! - **Whether a file is being written is asked of the kernel** (a read lease, `fcntl(2)`), not guessed from
 //!   a delay. A file counts as removed only after 150 ms, because editors rename it away for a moment.
+//! - **A vassal is heard where only it can speak**: the socket of `sd_notify(3)` is an abstract one inside its own
+//!   network namespace ([`host::notify`]), and so is uWSGI's control socket, which is a datagram pair because that
+//!   has no end when an emperor dies ([`host::channel`]).
+//! - **Time that a vassal asks for is bounded where others wait for it**: a stop can be extended to ten times its timeout,
+//!   a start for ever.
+//! - **An edit holds a running command only to what it was told**: a watchdog that is new or shorter is the next start's.
+//! - **A process keeps its addresses to its end.** An edit that moves a vassal does not free them before.
+//! - **A tree that was killed and is still there is killed again**, every five seconds.
+//! - **SIGURG starts what waits or has failed, and nothing that has ended well.**
 //! - **`ended` is a state beside `failed`**: a program that exited with 0 under a policy that does not start
 //!   it again has not failed.
 //! - **Tuns are persistent.** Unregistering one costs the kernel milliseconds of waiting; a persistent tun goes

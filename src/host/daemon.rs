@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::config::settings::{Offload, OnExit};
 use crate::config::{Definition, Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
+use crate::emperor::patience::Patience;
 use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
@@ -94,6 +95,7 @@ pub struct Daemon {
     pub(super) quiet: Option<Quiet>,
     pub(super) report: mpsc::UnboundedSender<Report>,
     pub(super) leaving: bool,
+    patience: Patience,
     pub(super) stopping: bool,
 }
 
@@ -161,6 +163,7 @@ impl Daemon {
             quiet: None,
             report,
             leaving: false,
+            patience: Patience::default(),
             stopping: false,
             settings,
         };
@@ -193,8 +196,9 @@ impl Daemon {
     /// Waits until something happens, and deals with it.
     async fn turn(&mut self) {
         let now = Instant::now();
+        let due = self.emperor.deadline().map(|due| self.patience.until(due));
         let wake = [
-            self.emperor.deadline(),
+            due,
             self.watch.deadline(),
             self.demands.deadline(),
             self.counters.deadline(now),
@@ -234,7 +238,8 @@ impl Daemon {
 
     fn deadline(&mut self) {
         let now = Instant::now();
-        if self.emperor.deadline().is_some_and(|at| at <= now) {
+        let due = self.emperor.deadline();
+        if due.is_some_and(|due| self.patience.is_over(due, now)) {
             self.tell(Event::Deadline);
         }
         if self.watch.deadline().is_some_and(|at| at <= now) {

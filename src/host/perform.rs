@@ -59,7 +59,7 @@ impl Daemon {
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end, why } if end.is_failure() => {
+            Action::Abandon { name, end, why } if why.is_failure(&end) => {
                 tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
             }
             Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
@@ -130,6 +130,8 @@ impl Daemon {
             .find(|alive| alive.name == definition.name);
         let port = alive.and_then(|alive| {
             alive.under = definition.clone();
+            // It asks for what the old definition wanted; the table orders a new one where it is needed.
+            alive.probe = None;
             alive.port
         });
         if let Some(port) = port {
