@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod ask;
+pub mod bookkeeping;
 pub mod channel;
 pub mod clock;
 pub mod confine;
@@ -26,6 +27,7 @@ pub mod process;
 pub mod pulse;
 pub mod record;
 pub mod rootless;
+pub mod search;
 pub mod selftest;
 pub mod service;
 pub mod signals;
