@@ -26,12 +26,13 @@ use crate::emperor::state::{End, Fault, Life, State};
 use crate::emperor::{Adoption, Event, Run, Word};
 use crate::router::Traffic;
 
+use super::body::Heir;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::dialogue::Spoken;
 use super::ears::{Ears, Sockets};
 use super::error::HostError;
-use super::life::{Handle, Heir, Traces};
+use super::life::{Handle, Traces};
 use super::notify::Speakers;
 use super::process::{self, Process};
 use super::record::{Body, Kept, Record, Remains};

@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod ask;
+pub mod body;
 pub mod bookkeeping;
 pub mod channel;
 pub mod clock;
