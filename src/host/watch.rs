@@ -4,7 +4,7 @@
 //! comparing. So a lost event (inotify's queue overflows, a symlink's target moves) costs a later look and
 //! never a wrong one.
 //!
-//! A file is read when nobody has it open for writing ([`reading`](super::reading)). Its writer's close is an
+//! A file is read when nobody has it open for writing ([`reading`]). Its writer's close is an
 //! event, and then it is read at once. A file that is gone counts as removed only if it is still gone after
 //! [`GRACE`]: editors rename a file away before they write it anew.
 
