@@ -166,7 +166,10 @@ impl Daemon {
         }
         match self.end {
             Some(EndOfReign::Leave) => self.leave(),
-            Some(EndOfReign::Stop) | None => self.uplink.stop()?,
+            Some(EndOfReign::Stop) | None => {
+                self.uplink.stop()?;
+                self.logs.finish();
+            }
         }
         tracing::info!("emperor stopped");
         Ok(())
