@@ -102,4 +102,5 @@ def receive(port):
         print(source[0].removeprefix("::ffff:"), text.decode(errors="replace"), flush=True)
 
 
-{"send": send, "noise": noise, "receive": receive}[sys.argv[1]](*sys.argv[2:])
+if __name__ == "__main__":
+    {"send": send, "noise": noise, "receive": receive}[sys.argv[1]](*sys.argv[2:])

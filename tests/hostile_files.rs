@@ -1,93 +1,12 @@
 //! Whatever stands in a file: it is judged without a panic, and every problem can be shown.
 
-use std::path::Path;
+#[path = "fuzz/bodies/mod.rs"]
+mod bodies;
+mod packets;
+mod world;
 
-use mini_emperor::cli::complain;
-use mini_emperor::config::{Identities, Judged, Places, Settings, Severity, User, World, load};
+use bodies::files::definition as judge;
 use proptest::prelude::*;
-
-/// A host that knows everybody.
-struct Host;
-
-impl World for Host {
-    fn user(&self, name: &str) -> Option<User> {
-        Some(User {
-            name: name.to_owned(),
-            uid: 1,
-            gid: 1,
-            home: "/".into(),
-        })
-    }
-
-    fn group(&self, _: &str) -> Option<u32> {
-        Some(1)
-    }
-
-    fn is_executable(&self, _: &str, _: &str) -> bool {
-        true
-    }
-
-    fn is_directory(&self, _: &Path) -> bool {
-        true
-    }
-
-    fn identities(&self) -> Identities {
-        Identities::Any
-    }
-}
-
-fn places() -> Places {
-    Places {
-        settings: "/e.yaml".into(),
-        vassals: "/v".into(),
-        run_directory: "/r".into(),
-        state_directory: "/s".into(),
-        log_directory: "/l".into(),
-    }
-}
-
-fn no_settings() -> Settings {
-    load::settings(Path::new("/e.yaml"), None, &places(), &Host)
-        .value
-        .expect("defaults are good")
-}
-
-/// Holds for whatever was judged.
-fn hold<T>(judged: &Judged<T>, text: &[u8]) {
-    let errors = judged
-        .problems
-        .iter()
-        .any(|problem| problem.severity == Severity::Error);
-    assert_eq!(judged.value.is_none(), errors, "{:?}", judged.problems);
-    let text = String::from_utf8_lossy(text);
-    let lines = text.split('\n').count();
-    for place in judged.problems.iter().filter_map(|problem| problem.place) {
-        assert!(
-            place.line >= 1 && place.column >= 1 && place.length >= 1,
-            "{:?}",
-            judged.problems
-        );
-        // A parser that misses something misses it behind the last line.
-        assert!(
-            usize::try_from(place.line).expect("a line number") <= lines + 1,
-            "{:?}",
-            judged.problems
-        );
-    }
-    let shown = complain::report(&judged.problems, Some(&text), false);
-    assert_eq!(shown.is_empty(), judged.problems.is_empty());
-}
-
-fn judge(text: &[u8]) {
-    hold(
-        &load::definition(Path::new("web.yaml"), text, &no_settings(), &Host),
-        text,
-    );
-    hold(
-        &load::settings_bytes(Path::new("/e.yaml"), Some(text), &places(), &Host),
-        text,
-    );
-}
 
 const GOOD: [&str; 3] = [
     include_str!("golden/good/vassals/everything.yaml"),

@@ -13,6 +13,7 @@ use super::places::Places;
 use super::problem::{Place, Problem};
 use super::report::Report;
 use super::settings::{Defaults, Settings};
+use super::text;
 use super::world::World;
 use super::written::{Item, Read, Slot};
 use super::yaml::{self, Node};
@@ -138,17 +139,6 @@ fn vassal(text: &[u8], report: &mut Report) -> Option<Vassal> {
     }
 }
 
-/// The place behind the end of `text`.
-fn end_of(text: &str) -> Place {
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let last = text.rsplit('\n').next().unwrap_or_default();
-    Place {
-        line: count(text.matches('\n').count()).saturating_add(1),
-        column: count(last.chars().count()).saturating_add(1),
-        length: 1,
-    }
-}
-
 /// The tree of a text: `None` if it has none (reported), `Some(None)` if it says nothing.
 #[allow(clippy::option_option, reason = "unreadable and empty are two things")]
 fn tree(text: &[u8], report: &mut Report) -> Option<Option<Node>> {
@@ -160,27 +150,13 @@ fn tree(text: &[u8], report: &mut Report) -> Option<Option<Node>> {
         );
         return None;
     }
-    let text = match std::str::from_utf8(text) {
+    let text = match text::read(text) {
         Ok(text) => text,
         Err(error) => {
-            let good = text.get(..error.valid_up_to()).unwrap_or_default();
-            let place = end_of(&String::from_utf8_lossy(good));
-            report.error(
-                Some(place),
-                "is not text: here is a byte that is not UTF-8",
-                "save it as UTF-8",
-            );
+            report.error(Some(error.place), error.message, error.help);
             return None;
         }
     };
-    if let Some(at) = text.find('\0') {
-        report.error(
-            Some(end_of(&text[..at])),
-            "is not text: here is a NUL",
-            "save it as UTF-8",
-        );
-        return None;
-    }
     match yaml::read(text) {
         Ok(node) => Some(node),
         Err(error) => {

@@ -22,6 +22,7 @@ pub mod rule;
 pub mod rule_text;
 pub mod schema;
 pub mod settings;
+mod text;
 mod units;
 pub mod world;
 mod written;

@@ -1,0 +1,165 @@
+# timeout: 180
+# A vassal with CAP_NET_RAW sends a million frames that no polite kernel would: what should not arrive does not,
+# every frame is counted under its reason, and nobody else notices.
+#
+#                     +----------- the router -----------+--- emperor0 (tcpdump)
+#                     |                |          |      |
+#   mallory 10.107.0.66    carol 10.107.0.4     alice -- bob
+#           fd00:107::66   fd00:107::4           .2  ping  .3
+#   (CAP_NET_RAW)          (tcpdump, MTU 1280)
+#
+# HOSTILE_FRAMES=N   how many; 1000000 if unset
+
+. "$(dirname "$0")/lib.sh"
+
+frames=${HOSTILE_FRAMES:-1000000}
+cp "$(dirname "$0")/raw.py" "$(dirname "$0")/hostile.py" "$PUB/"
+mkfifo -m 0666 "$PUB/news" "$PUB/orders"
+exec 3<>"$PUB/news" 4<>"$PUB/orders"
+
+for name in alice:2 bob:3; do
+  drop_vassal "${name%:*}" <<Y
+command: [/bin/sleep, infinity]
+network: {address: [10.107.0.${name#*:}, "fd00:107::${name#*:}"]}
+Y
+done
+drop_vassal carol <<'Y'
+command: [/bin/sleep, infinity]
+network:
+  address: [10.107.0.4, "fd00:107::4"]
+  mtu: 1280
+  firewall: {in: ["deny any any udp 3"]}
+Y
+drop_vassal mallory <<Y
+command: [$PYTHON, $PUB/hostile.py, send, tun0, "$frames", $PUB/news, $PUB/orders]
+env: {PYTHONDONTWRITEBYTECODE: "1"}
+capabilities: [CAP_NET_RAW]
+log: {to: inherit}
+restart: {policy: never}
+network:
+  address: [10.107.0.66, "fd00:107::66"]
+  firewall: {out: ["deny any any udp 1", "reject any any udp 2"]}
+Y
+
+# watch NAME DEVICE [PID]: captures what arrives at a device, in that network or in the host's.
+declare -A watchers
+watch() {
+  ${3:+nsenter -t "$3" -n --} tcpdump -i "$2" -Q in -n -s 128 -B 65536 -w "$W/$1.pcap" 2>"$W/$1.watch" &
+  watchers[$1]=$!
+  bystander $!
+  wait_for 10 grep -q "listening on" "$W/$1.watch"
+}
+# watched NAME: ends the capture; nothing may have escaped it.
+watched() {
+  kill -INT "${watchers[$1]}"
+  wait "${watchers[$1]}" || true
+  grep -q "^0 packets dropped by kernel" "$W/$1.watch" || { cat "$W/$1.watch"; return 1; }
+  "$PYTHON" "$PUB/hostile.py" count "$W/$1.pcap" >"$W/$1.seen"
+}
+
+# take_figures: every figure of the router, as lines `NAME.KEY FIGURE`.
+take_figures() {
+  mark
+  kill -USR1 "$EMPEROR_PID"
+  wait_for 5 logged "status uplink=emperor0" >/dev/null || return 1
+  news | grep -w status | awk '{
+    name = ""
+    for (i = 1; i <= NF; i++) {
+      split($i, part, "=")
+      gsub("\"", "", part[2])
+      if (part[1] == "name" || part[1] == "uplink") name = part[2]
+      else if (part[1] ~ /packets$|^dropped/) print name "." part[1], part[2]
+    }
+  }' | sort >"$W/figures"
+}
+keep_figures() { cp "$W/figures" "$W/figures.kept"; }
+
+# changed: what is new since they were kept, of what mallory sent and of what carol got or lost.
+changed() {
+  take_figures || return 1
+  join "$W/figures.kept" "$W/figures" | awk '
+    $2 != $3 && /^(mallory\.(transmit|dropped)|carol\.(receive|dropped))/ {print $1 "=" $3 - $2}' | xargs
+}
+
+# class NAME FATE ACCEPTED TAKEN PINGS: the counters say of these frames what must be said, and nothing else.
+# What mallory's own kernel says in between is multicast.
+class() {
+  local fate=$2 frames=$3 taken=$4 pings=$5 noise=0
+  case $1 in vnet-*) frames=$((taken - pings)) ;; *) noise=$((taken - pings - frames)) ;; esac
+  if [ "$fate" = any ]; then adds_up "$taken"; return; fi
+  declare -A wanted=([carol.receive_packets]=$pings [mallory.transmit_packets]=$pings [mallory.dropped.multicast]=$noise)
+  more() { wanted[$1]=$((${wanted[$1]:-0} + frames)); }
+  case $fate in
+    to-carol) more carol.receive_packets; more mallory.transmit_packets ;;
+    to-host) more mallory.transmit_packets ;;
+    *:*) more "${fate%:*}.dropped.${fate#*:}" ;;
+    *) more "mallory.dropped.$fate" ;;
+  esac
+  is "$(for key in "${!wanted[@]}"; do echo "$key=${wanted[$key]}"; done | grep -v '=0$' | sort | xargs)" changed
+}
+# adds_up TAKEN: each frame is counted once, as sent or as dropped.
+adds_up() {
+  local words word sum=0
+  words=$(changed)
+  for word in $words; do
+    case $word in mallory.* | carol.dropped.*) sum=$((sum + ${word#*=})) ;; esac
+  done
+  echo "$words"
+  [ "$sum" = "$1" ]
+}
+
+heard_from_mallory() { local line; read -r -t 30 -u 3 line && echo "$line"; }
+workers() { local t; for t in /proc/"$EMPEROR_PID"/task/*; do echo "${t##*/} $(<"$t/comm")"; done | grep ' router-'; }
+
+quantile() { grep -oE 'time=[0-9.]+' "$1" | cut -d= -f2 | sort -n | awk -v q="$2" '{v[NR]=$1} END {print v[int((NR-1)*q)+1]}'; }
+lost() { grep -oE '[0-9.]+% packet loss' "$1"; }
+
+start_emperor
+for name in alice bob carol mallory; do check "$name runs" wait_running $name; done
+check "the generator is ready" is ready heard_from_mallory
+for name in alice bob carol mallory; do declare "$name=$(vassal_pid $name)"; done
+before=$(workers)
+watch carol tun0 "$carol"
+watch uplink emperor0
+nsenter -t "$alice" -n -- ping -n -i 0.005 -c 400 10.107.0.3 >"$W/calm"
+check "in calm no ping is lost" is "0% packet loss" lost "$W/calm"
+
+nsenter -t "$alice" -n -- ping -n -i 0.005 10.107.0.3 >"$W/storm" 2>&1 & pinger=$!
+bystander $pinger
+take_figures
+keep_figures
+begun=$(now_ms) sent=0 refused=0
+echo go >&4
+while read -r -t 60 -u 3 name fate accepted no taken pings && [ "$name" != end ]; do
+  check "$name: $accepted sent, $no refused, $((taken - pings)) on their way: $fate" \
+    class "$name" "$fate" "$accepted" "$taken" "$pings"
+  keep_figures
+  sent=$((sent + accepted)) refused=$((refused + no))
+  case $fate in to-*) echo "$name $((taken - pings))" >>"$W/${fate#to-}.wanted" ;; esac
+  echo go >&4
+done
+seconds=$((($(now_ms) - begun) / 1000))
+kill -INT $pinger
+wait $pinger || true
+note "$((sent + refused)) frames ($refused refused by mallory's own kernel) in $seconds s"
+check "it was all of them" more_than $((frames - 1)) echo $((sent + refused))
+
+# ---- what arrived
+check "nothing escaped the watchers" eval 'watched carol && watched uplink'
+seen() { grep -v anything "$W/$1.seen" | sort; }
+check "carol got what she may get, and nothing else" is "$(sort "$W/carol.wanted")" seen carol
+check "so did the host" is "$(sort "$W/host.wanted")" seen uplink
+note "$(awk '{n += $2} END {print n}' "$W/carol.seen") frames reached carol, $(awk '{n += $2} END {print n}' "$W/uplink.seen") the host"
+
+# ---- who noticed
+check "no ping between alice and bob was lost" is "0% packet loss" lost "$W/storm"
+note "ping p50/p99: $(quantile "$W/calm" 0.5)/$(quantile "$W/calm" 0.99) ms in calm, $(quantile "$W/storm" 0.5)/$(quantile "$W/storm" 0.99) ms in the storm"
+check "99 of 100 took less than 50 ms" awk -v p99="$(quantile "$W/storm" 0.99)" 'BEGIN {exit !(p99 < 50)}'
+check "the router's threads are the same as before" is "$before" workers
+for name in alice bob carol mallory; do check "$name is the same process as before" same_pid $name "${!name}"; done
+queues() { take_figures && grep 'queue_full [^0]' "$W/figures"; true; }
+check "no queue was ever full" is "" queues
+check "mallory's next good packet passes" in_vassal mallory ping -q -c 1 -W 2 10.107.0.3
+MARK=0
+check "no error was logged" fails logged ERROR
+check "the emperor ends with 0" stop_emperor
