@@ -9,15 +9,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use nix::fcntl::{Flock, FlockArg};
-use nix::libc;
-
-use crate::config::Settings;
-use crate::host::process::{self, Process};
-use crate::host::upgrade::{Ready, Request};
-use crate::sys::process::send_signal;
 
 use super::complain;
 use super::run::settings_of;
+use crate::config::Settings;
+use crate::host::process::{self, Process};
+use crate::host::upgrade::{self, Ready, Request};
 
 /// How often the answer is looked for.
 const LOOK: Duration = Duration::from_millis(10);
@@ -38,7 +35,7 @@ pub fn run(wish: &Upgrade) -> ExitCode {
     let Some(settings) = settings_of(wish.config.as_deref()) else {
         return ExitCode::FAILURE;
     };
-    match upgrade(&settings, Duration::from_secs(wish.timeout)) {
+    match put_in_place(&settings, Duration::from_secs(wish.timeout)) {
         Ok(ready) => {
             let text = format!(
                 "emperor {} is {} {} now\n",
@@ -54,7 +51,7 @@ pub fn run(wish: &Upgrade) -> ExitCode {
     }
 }
 
-fn upgrade(settings: &Settings, limit: Duration) -> Result<Ready, String> {
+fn put_in_place(settings: &Settings, limit: Duration) -> Result<Ready, String> {
     let run = settings.run_directory.as_path();
     let (before, pidfd) = running(run)?;
     let binary = own_binary()?;
@@ -65,7 +62,7 @@ fn upgrade(settings: &Settings, limit: Duration) -> Result<Ready, String> {
     // Said here as well, where the operator is.
     request.open()?;
     request.write(run).map_err(|error| error.to_string())?;
-    send_signal(&pidfd, libc::SIGUSR2).map_err(|errno| format!("asking the emperor: {}", errno.desc()))?;
+    upgrade::ask(&pidfd).map_err(|errno| format!("asking the emperor: {}", errno.desc()))?;
     let answer = wait(run, &before, &pidfd, limit);
     // Whatever the outcome, nothing is asked any more.
     let _ = std::fs::remove_file(Request::path(run));

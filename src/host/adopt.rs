@@ -35,7 +35,7 @@ use super::error::HostError;
 use super::life::{Handle, Traces};
 use super::notify::Speakers;
 use super::process::{self, Process};
-use super::record::{Body, Kept, Record, Remains};
+use super::record::{Kept, LifeRecord, Record, Remains};
 use super::search::{Found, Remnant, end, find};
 use super::state::StateFiles;
 use super::tree::Tree;
@@ -146,7 +146,7 @@ impl Daemon {
 
     /// Puts a process in the place that it would have if it were our child; what comes back is to be told to the
     /// emperor next.
-    fn hold(&mut self, record: Record, body: Body, remnant: Remnant) -> Option<Event> {
+    fn hold(&mut self, record: Record, body: LifeRecord, remnant: Remnant) -> Option<Event> {
         let (name, life) = (record.name.clone(), body.life);
         let (pidfd, tun, sockets) = match remnant {
             Remnant::Nothing => {
@@ -195,7 +195,7 @@ impl Daemon {
 }
 
 /// Where the vassal of a record is; `body` is its process, if there is or was one that it cannot be denied.
-fn state(record: &Record, body: Option<&Body>) -> State {
+fn state(record: &Record, body: Option<&LifeRecord>) -> State {
     let now = Instant::now();
     match (body, &record.kept) {
         (Some(body), _) => {
@@ -225,7 +225,7 @@ fn last_life(record: &Record) -> Life {
     }
 }
 
-fn ears(record: &Record, body: &Body, sockets: Sockets) -> Option<Box<Ears>> {
+fn ears(record: &Record, body: &LifeRecord, sockets: Sockets) -> Option<Box<Ears>> {
     let speakers = Speakers::of(body.process.pid, body.netns);
     Ears::new(sockets, speakers).unwrap_or_else(|error| {
         tracing::error!(name = %record.name, %error, "the vassal is not heard");
@@ -233,7 +233,7 @@ fn ears(record: &Record, body: &Body, sockets: Sockets) -> Option<Box<Ears>> {
     })
 }
 
-fn alive(record: Record, body: Body, handle: Arc<Handle>) -> Alive {
+fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
     Alive {
         name: record.name,
         handle,

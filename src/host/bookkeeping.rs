@@ -15,7 +15,7 @@ use super::daemon::{Alive, Daemon};
 use super::error::HostError;
 use super::init;
 use super::process::Process;
-use super::record::{Body, Kept, Record};
+use super::record::{Kept, LifeRecord, Record};
 
 /// How old counters in a record can be; so much of them is lost by a `kill -9`.
 const COUNTERS: Duration = Duration::from_secs(5);
@@ -211,7 +211,7 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
         let tree = alive.and_then(|alive| alive.tree.clone());
         return match alive.and_then(|alive| Some((alive, alive.traces?))) {
             None => Kept::Unborn { life, tree },
-            Some((alive, traces)) => Kept::Alive(Box::new(Body {
+            Some((alive, traces)) => Kept::Alive(Box::new(LifeRecord {
                 life,
                 process: traces.process,
                 netns: traces.netns,

@@ -181,6 +181,7 @@ impl Daemon {
                 self.wait_for_hooks().await;
                 self.demands.finish();
                 self.uplink.stop()?;
+                self.logs.finish();
             }
         }
         tracing::info!("emperor stopped");

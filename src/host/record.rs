@@ -76,7 +76,7 @@ pub enum Kept {
         tree: Option<PathBuf>,
     },
     /// Everything is made. Until it is `born` its gate may or may not have opened.
-    Alive(Box<Body>),
+    Alive(Box<LifeRecord>),
     /// No process; the next is started then.
     Waiting {
         /// The end of the back-off.
@@ -95,7 +95,7 @@ pub enum Kept {
 
 /// A process with all that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Body {
+pub struct LifeRecord {
     /// Which life.
     pub life: Life,
     /// The first process of its tree.

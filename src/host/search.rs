@@ -19,7 +19,7 @@ use super::error::{Doing, HostError};
 use super::init;
 use super::netns;
 use super::process::{self, Process};
-use super::record::{Body, Kept, Record};
+use super::record::{Kept, LifeRecord, Record};
 use super::spawn;
 use super::tree::Tree;
 use super::tun::{self, Tun, when_free};
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// What was found of a vassal.
 pub(super) struct Found {
     pub(super) record: Record,
-    pub(super) life: Option<(Body, Remnant)>,
+    pub(super) life: Option<(LifeRecord, Remnant)>,
 }
 
 /// What was found of a life.
@@ -73,7 +73,7 @@ pub(super) async fn find(
 /// Looks for one life; `None` if its command was never reached.
 async fn look_for(
     record: &Record,
-    body: &Body,
+    body: &LifeRecord,
     inherited: Option<OwnedFd>,
     offload: Offload,
     subnets: &[IpNet],
@@ -121,7 +121,7 @@ fn fits(record: &Record, subnets: &[IpNet]) -> bool {
 /// Opens the tun of a life, if it is the one that was made for it, and the sockets over which it speaks.
 async fn attach(
     record: &Record,
-    body: &Body,
+    body: &LifeRecord,
     pidfd: &Arc<OwnedFd>,
     offload: Offload,
 ) -> Result<(Tun, Sockets), HostError> {
@@ -143,7 +143,7 @@ async fn attach(
 /// The same with a tun that is open; most vassals have no socket, and their namespace need not be entered.
 async fn inherit(
     record: &Record,
-    body: &Body,
+    body: &LifeRecord,
     pidfd: &Arc<OwnedFd>,
     tun: OwnedFd,
     offload: Offload,
@@ -157,7 +157,11 @@ async fn inherit(
     Ok((tun, sockets))
 }
 
-fn sockets(record: &Record, body: &Body, pidfd: &Arc<OwnedFd>) -> impl FnOnce() -> Sockets + Send + use<> {
+fn sockets(
+    record: &Record,
+    body: &LifeRecord,
+    pidfd: &Arc<OwnedFd>,
+) -> impl FnOnce() -> Sockets + Send + use<> {
     let (definition, pidfd, channel) = (record.under.clone(), pidfd.clone(), body.channel);
     move || Sockets::regain(&definition, &*pidfd, channel)
 }

@@ -256,7 +256,8 @@ fn is_of_the_dead(lock: &File) -> bool {
     let mut text = String::new();
     let read = { lock }.read_to_string(&mut text);
     let pid = read.ok().and_then(|_| text.trim().parse().ok());
-    pid.is_some_and(|pid| Process::of(pid).is_none())
+    let holder = pid.map(|pid| Process::of(pid).and_then(Process::open));
+    holder.is_some_and(|holder| holder.is_none_or(process::has_ended))
 }
 
 fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {

@@ -78,7 +78,6 @@ impl Daemon {
         self.write_all();
         self.uplink.leave();
         self.state.leave();
-        self.logs.leave();
         tracing::info!(
             vassals = self.lives.len(),
             "leaving the vassals to the next emperor"

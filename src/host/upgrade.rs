@@ -25,13 +25,14 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Places;
 use crate::sys;
-use crate::sys::process::exec_open_file;
+use crate::sys::process::{exec_open_file, send_signal};
 
 use super::rootless::Station;
 use super::state::{read_json, write_json};
@@ -84,6 +85,14 @@ impl Request {
         }
         Ok(file)
     }
+}
+
+/// Has the emperor look for a request.
+///
+/// # Errors
+/// `ESRCH` if it has ended, `EPERM` if it is somebody else's.
+pub fn ask(emperor: impl AsFd) -> Result<(), Errno> {
+    send_signal(emperor, libc::SIGUSR2)
 }
 
 /// Which emperor is ready, for whoever waits for one.

@@ -156,9 +156,8 @@ impl Logs {
         Pause(go_on)
     }
 
-    /// Ends without waiting for the writers, who go on under another emperor.
-    pub fn leave(mut self) {
-        self.order(Order::Leave);
+    /// Waits until every line is written. All vassals must be gone, and with them all writers.
+    pub fn finish(mut self) {
         self.join();
     }
 
@@ -178,8 +177,9 @@ impl Logs {
 }
 
 impl Drop for Logs {
-    /// Waits until every line is written. All vassals are gone by then, and with them all writers.
+    /// Ends without waiting for the writers, who go on under another emperor.
     fn drop(&mut self) {
+        self.order(Order::Leave);
         self.join();
     }
 }

@@ -1,4 +1,4 @@
-//! A file that is rotated when it is full, between two lines.
+//! A file that is rotated when it is full, between two lines. A line that has begun in a file ends in it.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -118,11 +118,11 @@ mod tests {
             keep: 2,
         };
         let mut file = Rotating::open(directory.path(), "web", &log).unwrap();
-        for chunk in ["one", " one\ntwo two\nth", "ree\n", "four four\n"] {
+        for chunk in ["one", " one\ntwo two\nthree\n", "four ", "four and more\n"] {
             file.write(chunk.as_bytes()).unwrap();
         }
         let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).ok();
-        assert_eq!(read("web.log").as_deref(), Some("four four\n"));
+        assert_eq!(read("web.log").as_deref(), Some("four four and more\n"));
         assert_eq!(read("web.log.1").as_deref(), Some("three\n"));
         assert_eq!(read("web.log.2").as_deref(), Some("two two\n"));
         assert_eq!(read("web.log.3"), None);
