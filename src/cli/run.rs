@@ -58,6 +58,9 @@ pub fn run(wish: &Run) -> ExitCode {
     let Some(mut settings) = judged_settings(wish.config.as_deref(), &image.places, &facts) else {
         return ExitCode::FAILURE;
     };
+    if let Some(run) = &image.run_directory {
+        settings.run_directory.clone_from(run);
+    }
     if let Some(directory) = &wish.directory {
         // Not with its links resolved: they may be swapped while it is watched.
         match std::fs::metadata(directory).and_then(|found| Ok((found, std::path::absolute(directory)?))) {
@@ -91,6 +94,7 @@ fn who_we_are(wish: &Run) -> Result<(Image, Inherited), HostError> {
         number: 0,
         station: rootless::enter(left.as_ref())?,
         places,
+        run_directory: None,
     };
     Ok((image, Inherited::default()))
 }

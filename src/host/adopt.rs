@@ -13,49 +13,37 @@
 //! anew under its restart policy, with the reason. Files are read only after all that; so an edit or a removal
 //! that no emperor saw meets a vassal that runs, as any other does.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use ipnet::IpNet;
-use nix::errno::Errno;
-use nix::libc;
 
-use crate::config::Definition;
-use crate::config::definition::Addresses;
-use crate::config::settings::Offload;
 use crate::emperor::pacing::Pacing;
 use crate::emperor::state::{End, Fault, Life, State};
 use crate::emperor::{Adoption, Event, Run, Word};
 use crate::router::Traffic;
-use crate::sys::process::send_signal;
-use crate::sys::readiness::readable;
 
+use super::body::Heir;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::dialogue::Spoken;
 use super::ears::{Ears, Sockets};
-use super::error::{Doing, HostError};
-use super::init;
-use super::life::{Handle, Heir, Traces};
-use super::netns;
+use super::error::HostError;
+use super::life::{Handle, Traces};
 use super::notify::Speakers;
 use super::process::{self, Process};
-use super::spawn;
-use super::state::{Body, Kept, Record, Remains, StateFiles};
+use super::record::{Body, Kept, Record, Remains};
+use super::search::{Found, Remnant, end, find};
+use super::state::StateFiles;
 use super::tree::Tree;
-use super::tun::{self, Tun, when_free};
+use super::tun::Tun;
 use super::upgrade::Inherited;
 
 /// Vassals whose namespaces are entered at one time.
 const AT_ONCE: usize = 16;
-/// How long a process may take from its gate to its command.
-const BIRTH: Duration = Duration::from_secs(5);
-/// How often it is looked whether it has.
-const LOOK: Duration = Duration::from_millis(1);
 
 /// A process that an emperor left behind in this run directory, whichever.
 pub fn witness(run: &Path) -> Option<OwnedFd> {
@@ -68,22 +56,6 @@ pub fn witness(run: &Path) -> Option<OwnedFd> {
     bodies
         .filter_map(|body| body.process.open())
         .find(|pidfd| !process::has_ended(pidfd))
-}
-
-/// What was found of a vassal.
-struct Found {
-    record: Record,
-    life: Option<(Body, Remnant)>,
-}
-
-/// What was found of a life.
-enum Remnant {
-    /// It ended, and whoever reaped it knows how.
-    Nothing,
-    /// It ended, and waits to be reaped.
-    Ended(Arc<OwnedFd>),
-    /// It goes on; its tun and sockets, or why it cannot be left to go on.
-    Alive(Arc<OwnedFd>, Result<(Tun, Sockets), Fault>),
 }
 
 impl Daemon {
@@ -146,52 +118,26 @@ impl Daemon {
 
     fn take_over(&mut self, found: Found) {
         let Found { record, life } = found;
-        let now = Instant::now();
-        let definition = *record.under;
-        let name = definition.name.clone();
+        let name = record.name.clone();
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
-            self.state.erase(&name);
-            return;
+            return self.state.erase(&name);
         }
         self.totals.insert(name.clone(), record.traffic);
-        self.watch.expect(record.definition);
-        let last = match (&life, &record.kept) {
-            (Some((Body { life, .. }, _)), _) | (None, Kept::Unborn { life, .. }) => *life,
-            (None, Kept::Alive(body)) => body.life,
-            (None, Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. }) => Life(0),
-        };
-        let state = match (&life, record.kept) {
-            (Some((body, _)), _) => {
-                let pid = record.pid.unwrap_or(body.process.pid);
-                let since = body.born.map_or(now, Moment::instant);
-                let ready = record.ready;
-                State::Running(Run::adopted(last, pid, since, ready, now, &definition))
-            }
-            (None, Kept::Alive(_) | Kept::Unborn { .. }) => State::Waiting { until: now },
-            (None, Kept::Waiting { until }) => State::Waiting {
-                until: until.instant(),
-            },
-            (None, Kept::Idle) => State::Idle,
-            (None, Kept::Down { end, why }) => State::Down { end, why },
-        };
-        let under = Arc::new(definition.clone());
-        let spoken = Spoken {
-            status: record.status,
-            ..Spoken::default()
-        };
-        let next =
-            life.and_then(|(body, remnant)| self.hold(&under, &record.addresses, spoken, body, remnant));
-        // The emperor must know of a life before it hears what is wrong with it.
-        self.tell(Event::Adopted(Box::new(Adoption {
-            definition,
-            addresses: record.addresses,
-            state,
-            life: last,
+        self.watch.expect(record.definition.clone());
+        let body = life.as_ref().map(|(body, _)| body);
+        let adoption = Adoption {
+            definition: (*record.under).clone(),
+            addresses: record.addresses.clone(),
+            state: state(&record, body),
+            life: last_life(&record),
             restarts: record.restarts,
             pacing: Pacing::resumed(record.deaths_in_a_row),
-            last_end: record.last_end,
-        })));
+            last_end: record.last_end.clone(),
+        };
+        let next = life.and_then(|(body, remnant)| self.hold(record, body, remnant));
+        // The emperor must know of a life before it hears what is wrong with it.
+        self.tell(Event::Adopted(Box::new(adoption)));
         self.resume_demand(&name);
         if let Some(next) = next {
             self.tell(next);
@@ -200,68 +146,25 @@ impl Daemon {
 
     /// Puts a process in the place that it would have if it were our child; what comes back is to be told to the
     /// emperor next.
-    fn hold(
-        &mut self,
-        under: &Arc<Definition>,
-        addresses: &[IpNet],
-        spoken: Spoken,
-        body: Body,
-        remnant: Remnant,
-    ) -> Option<Event> {
-        let (name, life) = (under.name.clone(), body.life);
-        let fault = |fault| Event::Says {
-            name: name.clone(),
-            life,
-            word: Word::Fault(fault),
-        };
-        let (pidfd, found) = match remnant {
+    fn hold(&mut self, record: Record, body: Body, remnant: Remnant) -> Option<Event> {
+        let (name, life) = (record.name.clone(), body.life);
+        let (pidfd, tun, sockets) = match remnant {
             Remnant::Nothing => {
                 let end = End::Unknown;
                 return Some(Event::Ended { name, life, end });
             }
-            Remnant::Ended(pidfd) => (pidfd, None),
-            Remnant::Alive(pidfd, found) => (pidfd, Some(found)),
-        };
-        let (tun, sockets) = match found {
-            None => (None, Sockets::default()),
-            Some(Ok((tun, sockets))) => (Some(Ok(tun)), sockets),
-            Some(Err(why)) => (Some(Err(why)), Sockets::default()),
+            Remnant::Ended(pidfd) => (pidfd, None, Sockets::default()),
+            Remnant::Alive(pidfd, Ok((tun, sockets))) => (pidfd, Some(Ok(tun)), sockets),
+            Remnant::Alive(pidfd, Err(why)) => (pidfd, Some(Err(why)), Sockets::default()),
         };
         let main = body.main.map(|main| main.open().map(Arc::new));
-        let handle = Arc::new(Handle::of(
-            pidfd.clone(),
-            main.clone().flatten(),
-            sockets.channel.clone(),
-        ));
+        let channel = sockets.channel.clone();
+        let handle = Arc::new(Handle::of(pidfd.clone(), main.clone().flatten(), channel));
         if matches!(main, Some(None)) {
             // What it said is its main process has ended, so it has.
             handle.doom();
         }
-        let speakers = Speakers::of(body.process.pid, body.netns);
-        let ears = Ears::new(sockets, speakers).unwrap_or_else(|error| {
-            tracing::error!(%name, %error, "the vassal is not heard");
-            None
-        });
-        let alive = Alive {
-            name: name.clone(),
-            handle: handle.clone(),
-            under: under.clone(),
-            addresses: addresses.to_vec(),
-            traces: Some(Traces {
-                process: body.process,
-                netns: body.netns,
-                index: body.index,
-            }),
-            born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
-            tree: body.tree.clone(),
-            spoken,
-            probe: None,
-            port: None,
-            started: true,
-            written: Traffic::default(),
-        };
-        self.lives.insert(life, alive);
-        if let Err(error) = self.logs.adopt(under, &self.state.fifo(&name, life)) {
+        if let Err(error) = self.logs.adopt(&record.under, &self.state.fifo(&name, life)) {
             // A program that has closed its output has no FIFO any more.
             tracing::debug!(%name, %error, "no output to go on with");
         }
@@ -270,159 +173,86 @@ impl Daemon {
             life,
             process: (body.process.pid, pidfd),
             main: main.flatten(),
-            tree: body.tree.map(Tree::adopt),
-            ears,
-            handle,
+            tree: body.tree.clone().map(Tree::adopt),
+            ears: ears(&record, &body, sockets),
+            handle: handle.clone(),
             herald: self.herald.clone(),
         };
+        self.lives.insert(life, alive(record, body, handle));
         tokio::spawn(heir.live());
-        match tun? {
-            Ok(tun) => match self.give_port(life, tun) {
-                Ok(()) => None,
-                Err(why) => {
-                    tracing::error!(%name, "{why}");
-                    Some(fault(Fault::Displaced))
-                }
-            },
-            Err(why) => Some(fault(why)),
-        }
+        let fault = self.connect(life, tun?).err()?;
+        let word = Word::Fault(fault);
+        Some(Event::Says { name, life, word })
     }
-}
 
-/// Looks for what a record names.
-async fn find(record: Record, inherited: Option<OwnedFd>, offload: Offload, subnets: &[IpNet]) -> Found {
-    let (body, left_tree) = match &record.kept {
-        Kept::Alive(body) => (Some((**body).clone()), body.tree.clone()),
-        Kept::Unborn { tree, .. } => (None, tree.clone()),
-        Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => (None, None),
-    };
-    let life = match body {
-        Some(body) => look_for(&record, &body, inherited, offload, subnets)
-            .await
-            .map(|remnant| (body, remnant)),
-        None => None,
-    };
-    let is_whole = matches!(life, Some((_, Remnant::Alive(..) | Remnant::Ended(_))));
-    if let Some(tree) = left_tree.filter(|_| !is_whole) {
-        Tree::adopt(tree).fell().await;
-    }
-    Found { record, life }
-}
-
-/// Looks for one life; `None` if its command was never reached.
-async fn look_for(
-    record: &Record,
-    body: &Body,
-    inherited: Option<OwnedFd>,
-    offload: Offload,
-    subnets: &[IpNet],
-) -> Option<Remnant> {
-    let pidfd = body.process.open().map(Arc::new);
-    if body.born.is_none() {
-        // Its gate may have opened or not.
-        is_born(body.process, pidfd.as_ref()?).await.then_some(())?;
-    }
-    let Some(pidfd) = pidfd else {
-        return Some(Remnant::Nothing);
-    };
-    if process::has_ended(&pidfd) {
-        return Some(Remnant::Ended(pidfd));
-    }
-    if !fits(record, subnets) {
-        return Some(Remnant::Alive(pidfd, Err(Fault::Displaced)));
-    }
-    let found = match inherited {
-        Some(fd) => inherit(record, body, &pidfd, fd, offload).await,
-        None => attach(record, body, &pidfd, offload).await,
-    };
-    Some(match found {
-        Err(_) if process::has_ended(&pidfd) => Remnant::Ended(pidfd),
-        Err(error) => {
-            tracing::error!(name = %record.name, "{error}");
-            Remnant::Alive(pidfd, Err(Fault::DeviceLost))
-        }
-        Ok(found) => Remnant::Alive(pidfd, Ok(found)),
-    })
-}
-
-/// Whether addresses that were given by `auto` are such as this router would give. Whether it routes to them is
-/// asked of the router.
-fn fits(record: &Record, subnets: &[IpNet]) -> bool {
-    record.under.network.address != Addresses::Auto
-        || record.addresses.len() == subnets.len()
-            && record.addresses.iter().all(|address| {
-                subnets
-                    .iter()
-                    .any(|subnet| subnet.trunc() == address.trunc() && subnet.addr() != address.addr())
-            })
-}
-
-/// Opens the tun of a life, if it is the one that was made for it, and the sockets over which it speaks.
-async fn attach(
-    record: &Record,
-    body: &Body,
-    pidfd: &Arc<OwnedFd>,
-    offload: Offload,
-) -> Result<(Tun, Sockets), HostError> {
-    when_free(|| {
-        let (device, netns, index) = (record.device.clone(), body.netns, body.index);
-        let changed = HostError::new(Doing::AttachTun, &device, Errno::ENODEV).within(record.name.as_str());
-        let sockets = sockets(record, body, pidfd);
-        netns::inside(pidfd.as_fd(), record.name.as_str(), move || {
-            let is_same = netns::inode(netns::current()?)? == netns && tun::index(&device) == Ok(index);
-            if !is_same {
-                return Err(changed);
-            }
-            Ok((tun::adopt(&device, offload)?, sockets()))
+    /// Attaches a tun that was found to the router.
+    fn connect(&mut self, life: Life, tun: Result<Tun, Fault>) -> Result<(), Fault> {
+        self.give_port(life, tun?).map_err(|why| {
+            tracing::error!("{why}");
+            Fault::Displaced
         })
-    })
-    .await
-}
-
-/// The same with a tun that is open; most vassals have no socket, and their namespace need not be entered.
-async fn inherit(
-    record: &Record,
-    body: &Body,
-    pidfd: &Arc<OwnedFd>,
-    tun: OwnedFd,
-    offload: Offload,
-) -> Result<(Tun, Sockets), HostError> {
-    let tun = tun::inherit(tun, offload)?;
-    if !record.under.has_notify() && body.channel.is_none() {
-        return Ok((tun, Sockets::default()));
     }
-    let sockets = sockets(record, body, pidfd);
-    let sockets = netns::inside(pidfd.as_fd(), record.name.as_str(), move || Ok(sockets())).await?;
-    Ok((tun, sockets))
 }
 
-fn sockets(record: &Record, body: &Body, pidfd: &Arc<OwnedFd>) -> impl FnOnce() -> Sockets + Send + use<> {
-    let (definition, pidfd, channel) = (record.under.clone(), pidfd.clone(), body.channel);
-    move || Sockets::regain(&definition, &*pidfd, channel)
-}
-
-/// Whether the command of a process was reached. Its emperor has died, so its gate opens no more: it has opened, or
-/// the process ends in a moment.
-async fn is_born(process: Process, pidfd: &Arc<OwnedFd>) -> bool {
-    let end_of_wait = Instant::now() + BIRTH;
-    while Instant::now() < end_of_wait && !process::has_ended(pidfd) {
-        if !init::is_before_command(process.pid) && !process::has_ended(pidfd) {
-            return true;
+/// Where the vassal of a record is; `body` is its process, if there is or was one that it cannot be denied.
+fn state(record: &Record, body: Option<&Body>) -> State {
+    let now = Instant::now();
+    match (body, &record.kept) {
+        (Some(body), _) => {
+            let pid = record.pid.unwrap_or(body.process.pid);
+            let since = body.born.map_or(now, Moment::instant);
+            let run = Run::adopted(body.life, pid, since, record.ready, now, &record.under);
+            State::Running(run)
         }
-        tokio::time::sleep(LOOK).await;
+        (None, Kept::Alive(_) | Kept::Unborn { .. }) => State::Waiting { until: now },
+        (None, Kept::Waiting { until }) => State::Waiting {
+            until: until.instant(),
+        },
+        (None, Kept::Idle) => State::Idle,
+        (None, Kept::Down { end, why }) => State::Down {
+            end: end.clone(),
+            why: *why,
+        },
     }
-    end(pidfd).await;
-    // It is a child of ours if we were its emperor, before an exec.
-    let _ = spawn::reap(pidfd);
-    false
 }
 
-/// Kills a process and waits until it has ended.
-async fn end(pidfd: &Arc<OwnedFd>) {
-    // ESRCH: it has.
-    let _ = send_signal(pidfd, libc::SIGKILL);
-    if let Ok(watched) = readable(pidfd.clone()) {
-        // One that cannot end now, in the midst of a system call, will when it can.
-        let _ = tokio::time::timeout(BIRTH, watched.readable()).await;
+/// The last life that the record knows; none is earlier than all.
+fn last_life(record: &Record) -> Life {
+    match &record.kept {
+        Kept::Alive(body) => body.life,
+        Kept::Unborn { life, .. } => *life,
+        Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => Life(0),
+    }
+}
+
+fn ears(record: &Record, body: &Body, sockets: Sockets) -> Option<Box<Ears>> {
+    let speakers = Speakers::of(body.process.pid, body.netns);
+    Ears::new(sockets, speakers).unwrap_or_else(|error| {
+        tracing::error!(name = %record.name, %error, "the vassal is not heard");
+        None
+    })
+}
+
+fn alive(record: Record, body: Body, handle: Arc<Handle>) -> Alive {
+    Alive {
+        name: record.name,
+        handle,
+        under: Arc::new(*record.under),
+        addresses: record.addresses,
+        traces: Some(Traces {
+            process: body.process,
+            netns: body.netns,
+            index: body.index,
+        }),
+        born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
+        tree: body.tree,
+        spoken: Spoken {
+            status: record.status,
+            ..Spoken::default()
+        },
+        probe: None,
+        port: None,
+        started: true,
+        written: Traffic::default(),
     }
 }

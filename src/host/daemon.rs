@@ -19,6 +19,7 @@ use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
+use super::bookkeeping::Counters;
 use super::demand::Demands;
 use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
@@ -27,7 +28,6 @@ use super::hooks::Hooks;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News, Traces};
 use super::logs::{Logs, Screen};
 use super::process;
-use super::record::Counters;
 use super::selftest;
 use super::service::Service;
 use super::signals::{Signals, Wanted};
@@ -93,8 +93,17 @@ pub struct Daemon {
     pub(super) service: Service,
     pub(super) quiet: Option<Quiet>,
     pub(super) report: mpsc::UnboundedSender<Report>,
-    pub(super) leaving: bool,
-    pub(super) stopping: bool,
+    /// How this reign ends, once that is wanted.
+    pub(super) end: Option<EndOfReign>,
+}
+
+/// How a reign ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EndOfReign {
+    /// When every vassal has been stopped.
+    Stop,
+    /// At once; the vassals are left to another emperor.
+    Leave,
 }
 
 impl Daemon {
@@ -109,30 +118,19 @@ impl Daemon {
         // A writer that waits for a lease of ours makes the kernel tell us so.
         super::signals::ignore_lease_breaks()?;
         let signals = Signals::listen()?;
-        let station = image.station;
-        if let Some(run) = inherited.run_directory.take() {
-            settings.run_directory = run;
-        }
         let (run, lock) = (&settings.run_directory, inherited.lock.take());
         let state = StateFiles::open(run, &settings.state_directory, lock)?;
         let remembered = state.remembered()?;
         let (herald, news) = mpsc::unbounded_channel();
         let (report, reports) = mpsc::unbounded_channel();
-        let count = settings.router.workers.map_or_else(default_workers, usize::from);
-        let policy = GlobalPolicy {
-            out: settings.firewall_out.clone(),
-            in_: settings.firewall_in.clone(),
-            isolate: settings.router.isolate,
-        };
         settings.router.offload = offload(settings.router.offload, &state).await?;
-        let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
-        let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &report)?;
+        let (mut fabric, mut workers) = router(&settings, &report)?;
         let left = (&state, inherited.uplink.take());
-        let uplink = Uplink::start(&settings, station, left, &mut fabric, &mut workers).await?;
+        let uplink = Uplink::start(&settings, image.station, left, &mut fabric, &mut workers).await?;
         let book = AddressBook::new(remembered.clone());
         let mut daemon = Self {
             facts: Facts {
-                identities: station.identities(),
+                identities: image.station.identities(),
             },
             emperor: Emperor::new(settings.router.addresses.clone(), book),
             watch: Watch::new(settings.vassals.clone()).by_owner(settings.run_as_owner),
@@ -160,8 +158,7 @@ impl Daemon {
             service: Service::detect(Instant::now()),
             quiet: None,
             report,
-            leaving: false,
-            stopping: false,
+            end: None,
             settings,
         };
         daemon.adopt(&mut inherited).await?;
@@ -175,19 +172,20 @@ impl Daemon {
         while !self.is_over() {
             self.turn().await;
         }
-        if self.leaving {
-            self.leave();
-        } else {
-            self.wait_for_hooks().await;
-            self.demands.finish();
-            self.uplink.stop()?;
+        match self.end {
+            Some(EndOfReign::Leave) => self.leave(),
+            Some(EndOfReign::Stop) | None => {
+                self.wait_for_hooks().await;
+                self.demands.finish();
+                self.uplink.stop()?;
+            }
         }
         tracing::info!("emperor stopped");
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.leaving || self.emperor.is_done() && self.lives.is_empty()
+        self.end == Some(EndOfReign::Leave) || self.emperor.is_done() && self.lives.is_empty()
     }
 
     /// Waits until something happens, and deals with it.
@@ -250,18 +248,18 @@ impl Daemon {
 
     fn obey(&mut self, wanted: Wanted) {
         match wanted {
-            Wanted::End | Wanted::Stop if self.stopping => {
+            Wanted::End | Wanted::Stop if self.end.is_some() => {
                 tracing::warn!("asked again to stop: killing what is left");
                 self.tell(Event::Hurry);
             }
             Wanted::End if self.settings.on_exit == OnExit::Keep && !self.emperor.vassals().is_empty() => {
                 self.service.stopping();
-                self.leaving = true;
+                self.end = Some(EndOfReign::Leave);
             }
             Wanted::End | Wanted::Stop => {
                 self.service.stopping();
                 tracing::info!(vassals = self.lives.len(), "stopping");
-                self.stopping = true;
+                self.end = Some(EndOfReign::Stop);
                 self.tell(Event::StopAll);
             }
             Wanted::Look => self.look(),
@@ -279,7 +277,7 @@ impl Daemon {
 
     /// Reads what changed in the directories; a reign that ends looks no more.
     fn look(&mut self) {
-        if !self.stopping {
+        if self.end.is_none() {
             self.deploy();
         }
     }
@@ -338,6 +336,23 @@ impl Daemon {
         }
         sum
     }
+}
+
+/// The router without a port.
+fn router(
+    settings: &Settings,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<(Fabric, Workers), HostError> {
+    let router = &settings.router;
+    let count = router.workers.map_or_else(default_workers, usize::from);
+    let policy = GlobalPolicy {
+        out: settings.firewall_out.clone(),
+        in_: settings.firewall_in.clone(),
+        isolate: router.isolate,
+    };
+    let mut fabric = Fabric::new(&router.addresses, policy, count);
+    let workers = Workers::start(count, router.engine, fabric.tables(), reports)?;
+    Ok((fabric, workers))
 }
 
 /// Which offloads to use; the kernel is asked once a boot.

@@ -11,22 +11,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::libc;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 use crate::config::definition::Farewell;
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
-use crate::emperor::Word;
 use crate::emperor::state::{End, Life};
-use crate::sys::process::{open_pid, send_signal};
+use crate::sys::process::send_signal;
 use crate::sys::readiness::readable;
 
+use super::body::Body;
 use super::channel;
 use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
@@ -34,7 +32,7 @@ use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
-use super::notify::{self, Said, Speakers};
+use super::notify::{self, Speakers};
 use super::process::{self, Process};
 use super::spawn::{self, Cradle, Newborn};
 use super::strays;
@@ -45,9 +43,6 @@ use super::tun::{self, Tun};
 pub const QUEUE_LENGTH: u32 = 1000;
 /// Births at one time; more would only wait for each other's locks in the kernel.
 pub const BIRTHS_AT_ONCE: usize = 16;
-
-/// How long an ended process that is no child of ours may stay unreaped before its exit status counts as unknown.
-const REAPED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a task tells the daemon about its life.
 pub enum News {
@@ -347,160 +342,6 @@ impl Birth {
             .map_err(|error| error.within(name))?;
         let (sockets, theirs) = sockets;
         Ok((tun, numbers, sockets, theirs))
-    }
-}
-
-/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, and
-/// the sockets over which it speaks.
-struct Body {
-    pid: u32,
-    pidfd: Arc<OwnedFd>,
-    tree: Option<Tree>,
-    ears: Option<Box<Ears>>,
-    handle: Arc<Handle>,
-}
-
-impl Body {
-    /// Waits for the end of the life; all that is left of it ends with it.
-    async fn end(mut self, main: Option<Arc<OwnedFd>>, tell: &impl Fn(News)) -> End {
-        let main = main.and_then(|main| readable(main).ok());
-        let end = match readable(self.pidfd.clone()) {
-            Ok(first) => self.watch(first, main, tell).await,
-            // Without a place in the event queue, the end is waited for on a thread of its own.
-            Err(_) => {
-                let pidfd = self.pidfd.clone();
-                let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
-                waited.ok().flatten().unwrap_or(End::Unknown)
-            }
-        };
-        let last = self.ears.take().map(|ears| ears.last()).unwrap_or_default();
-        if !last.is_empty() {
-            tell(News::Heard(last));
-        }
-        if let Some(tree) = self.tree {
-            tree.fell().await;
-        }
-        end
-    }
-
-    /// Passes on what is heard until the first process ends, or the one that was named as the main one.
-    async fn watch(
-        &mut self,
-        first: AsyncFd<Arc<OwnedFd>>,
-        mut main: Option<AsyncFd<Arc<OwnedFd>>>,
-        tell: &impl Fn(News),
-    ) -> End {
-        let mut end = None;
-        loop {
-            tokio::select! {
-                heard = hear(self.ears.as_mut()) => {
-                    main = self.follow(&heard).or(main);
-                    tell(News::Heard(heard));
-                }
-                _ = first.readable(), if end.is_none() => {
-                    let first_end = how_it_ended(&first).await;
-                    // Nothing outlives the first process of a pid namespace.
-                    if main.is_none() || self.tree.is_none() {
-                        return first_end;
-                    }
-                    end = Some(first_end);
-                }
-                () = gone(main.as_ref()) => {
-                    if end.is_none() {
-                        // ESRCH: it has ended by itself.
-                        let _ = send_signal(first.get_ref(), libc::SIGKILL);
-                        how_it_ended(&first).await;
-                    }
-                    return End::Unknown;
-                }
-            }
-        }
-    }
-
-    /// Takes note of a new main process.
-    fn follow(&self, heard: &[Heard]) -> Option<AsyncFd<Arc<OwnedFd>>> {
-        let named = heard.iter().rev().find_map(|heard| match heard {
-            Heard::Said(Said::Word(Word::MainPid(pid))) => Some(*pid),
-            Heard::Said(Said::Word(_) | Said::Status(_) | Said::Errno(_)) | Heard::Byte(_) => None,
-        })?;
-        let main = Arc::new(open_pid(named).ok()?);
-        self.handle.follow((named != self.pid).then(|| main.clone()));
-        readable(main).ok().filter(|_| named != self.pid)
-    }
-}
-
-/// Waits for the end of a process. One that is no child of ours is reaped by whose child it became, and only then
-/// the kernel says how it ended; somebody who never reaps is not waited for.
-async fn how_it_ended(watched: &AsyncFd<Arc<OwnedFd>>) -> End {
-    let _ = watched.readable().await;
-    if let Some(end) = spawn::reap(watched.get_ref()) {
-        return end;
-    }
-    let reaped = async {
-        while let Ok(mut ready) = watched.readable().await {
-            if let Some(end) = spawn::outcome_of_reaped(watched.get_ref()) {
-                return end;
-            }
-            ready.clear_ready();
-        }
-        End::Unknown
-    };
-    tokio::time::timeout(REAPED_WITHIN, reaped)
-        .await
-        .unwrap_or(End::Unknown)
-}
-
-/// A life that began under another emperor, from here to its end.
-pub struct Heir {
-    /// Whose.
-    pub name: Name,
-    /// Which.
-    pub life: Life,
-    /// Its first process.
-    pub process: (u32, Arc<OwnedFd>),
-    /// Its main process, if that is another one.
-    pub main: Option<Arc<OwnedFd>>,
-    /// The cgroup of its tree.
-    pub tree: Option<Tree>,
-    /// The sockets over which it speaks.
-    pub ears: Option<Box<Ears>>,
-    /// The daemon's hold on it.
-    pub handle: Arc<Handle>,
-    /// Where its news go.
-    pub herald: Herald,
-}
-
-impl Heir {
-    /// Lives the life to its end.
-    pub async fn live(self) {
-        let (name, life, herald) = (self.name, self.life, self.herald);
-        let tell = move |news| {
-            // The daemon is gone only at the very end, when nobody listens any more.
-            let _ = herald.send((name.clone(), life, news));
-        };
-        let (pid, pidfd) = self.process;
-        let body = Body {
-            pid,
-            pidfd,
-            tree: self.tree,
-            ears: self.ears,
-            handle: self.handle,
-        };
-        tell(News::Ended(body.end(self.main, &tell).await));
-    }
-}
-
-async fn hear(ears: Option<&mut Box<Ears>>) -> Vec<Heard> {
-    match ears {
-        Some(ears) => ears.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn gone(pidfd: Option<&AsyncFd<Arc<OwnedFd>>>) {
-    match pidfd {
-        Some(pidfd) => drop(pidfd.readable().await),
-        None => std::future::pending().await,
     }
 }
 

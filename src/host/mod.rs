@@ -2,6 +2,8 @@
 
 pub mod adopt;
 pub mod ask;
+pub mod body;
+pub mod bookkeeping;
 pub mod calls;
 pub mod channel;
 pub mod clock;
@@ -31,6 +33,7 @@ pub mod pulse;
 pub mod reading;
 pub mod record;
 pub mod rootless;
+pub mod search;
 pub mod selftest;
 pub mod service;
 pub mod signals;

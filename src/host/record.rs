@@ -1,242 +1,142 @@
-//! What is written down of each vassal, and when.
+//! What is written down of one vassal, so that another emperor can go on with it.
 //!
-//! A vassal's record is made anew whenever something happened to it, before anything else can: a process is
-//! written down before it is told to run. Counters alone change without an event; they are written a while after
-//! the first packet, and nothing wakes up where no packet moves.
+//! A later version reads what an earlier one wrote. What it cannot read at all still names what must end before there
+//! is another process of that name: [`Remains`].
 
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
-use crate::config::Name;
-use crate::emperor::state::{Life, State};
-use crate::emperor::{Action, Event, Vassal, Word};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Definition, Name};
+use crate::emperor::state::{End, Life, Rest};
+use crate::router::Traffic;
 
 use super::clock::Moment;
-use super::daemon::{Alive, Daemon};
-use super::error::HostError;
-use super::init;
-use super::process::Process;
-use super::state::{Body, Kept, Record};
+use super::process::{self, Process};
 
-/// How old counters in a record can be; so much of them is lost by a `kill -9`.
-const COUNTERS: Duration = Duration::from_secs(5);
-/// Records looked at in one go for their counters; then the loop has its turn.
-const AT_ONCE: usize = 32;
+/// One vassal, for whoever looks from outside and for the next emperor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name.
+    pub name: Name,
+    /// Its state in a word.
+    pub state: String,
+    /// Whether its command runs and is ready.
+    pub ready: bool,
+    /// Process id of the command; absent unless it runs.
+    pub pid: Option<u32>,
+    /// Inode of its network namespace: `stat -L /proc/PID/ns/net`; absent without a process.
+    pub netns: Option<u64>,
+    /// Name of the tun inside.
+    pub device: String,
+    /// Its addresses with their lengths.
+    pub addresses: Vec<IpNet>,
+    /// The file it came from.
+    pub definition: PathBuf,
+    /// The boot that the rest is about.
+    pub boot: String,
+    /// How often a process was started after the first.
+    pub restarts: u64,
+    /// How many deaths in a row its back-off counts.
+    pub deaths_in_a_row: u32,
+    /// What it says that it does.
+    pub status: Option<String>,
+    /// Why it is not started again.
+    pub why: Option<String>,
+    /// How its last life ended.
+    pub last_end: Option<End>,
+    /// What it moved and lost in all its lives.
+    pub traffic: Traffic,
+    /// Where it is, as far as another emperor can go on from there.
+    pub kept: Kept,
+    /// The definition that its process was started with, or will be.
+    pub under: Box<Definition>,
+}
 
-/// How far the counters in the records are behind.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Counters {
-    /// Nothing has moved since they were written.
-    Written,
-    /// They are written then.
-    Due(Instant),
-    /// All lives before this one have been written.
-    BeingWritten {
-        /// The next one.
-        from: Life,
-        /// Something has moved since the beginning.
-        again: bool,
+impl Record {
+    /// Whether it is not known if its command was reached.
+    pub fn is_being_born(&self) -> bool {
+        match &self.kept {
+            Kept::Alive(body) => body.born.is_none(),
+            Kept::Unborn { .. } | Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => false,
+        }
+    }
+}
+
+/// Where a vassal is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// A process is made, or its network is. It waits at its gate and ends by itself if its emperor does.
+    Unborn {
+        /// Which.
+        life: Life,
+        /// The cgroup of its tree, if it has one.
+        tree: Option<PathBuf>,
+    },
+    /// Everything is made. Until it is `born` its gate may or may not have opened.
+    Alive(Box<Body>),
+    /// No process; the next is started then.
+    Waiting {
+        /// The end of the back-off.
+        until: Moment,
+    },
+    /// No process; the first client has one started.
+    Idle,
+    /// No process, and none will be started.
+    Down {
+        /// Its last end.
+        end: End,
+        /// Why it is not started again.
+        why: Rest,
     },
 }
 
-impl Counters {
-    /// When [`Daemon::write_counters`] has something to do.
-    pub(super) fn deadline(self, now: Instant) -> Option<Instant> {
-        match self {
-            Self::Written => None,
-            Self::Due(due) => Some(due),
-            Self::BeingWritten { .. } => Some(now),
-        }
-    }
+/// A process with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Which life.
+    pub life: Life,
+    /// The first process of its tree.
+    pub process: Process,
+    /// Inode of its network namespace.
+    pub netns: u64,
+    /// Index of the tun inside.
+    pub index: u32,
+    /// The cgroup of its tree, if it has one.
+    pub tree: Option<PathBuf>,
+    /// Its main process, if it has named another one.
+    pub main: Option<Process>,
+    /// The number of its control socket, if it was given one.
+    pub channel: Option<i32>,
+    /// When the command's first instruction ran; absent until then.
+    pub born: Option<Moment>,
 }
 
-impl Daemon {
-    /// This vassal's record is old; it is written by the next [`save`](Self::save).
-    pub(super) fn record(&mut self, name: &Name) {
-        self.stale.insert(name.clone());
-    }
-
-    /// It is, but not by something that matters to the next emperor: it is written with the counters.
-    pub(super) fn record_soon(&mut self, name: &Name) {
-        self.record(name);
-        self.stirred(Instant::now());
-    }
-
-    /// The records that an event or an action makes old.
-    pub(super) fn record_of_event(&mut self, event: &Event) {
-        match event {
-            Event::Defined(definition) => self.record(&definition.name),
-            Event::Adopted(adoption) => self.record(&adoption.definition.name),
-            Event::Says {
-                word: Word::Alive, ..
-            } => {}
-            Event::Born { name, .. }
-            | Event::Says { name, .. }
-            | Event::Ended { name, .. }
-            | Event::Demand(name) => self.record(name),
-            Event::Removed(_)
-            | Event::Deadline
-            | Event::Reload
-            | Event::TryNow
-            | Event::StopAll
-            | Event::Hurry => {}
-        }
-    }
-
-    /// The same for an action.
-    pub(super) fn record_of_action(&mut self, action: &Action) {
-        match action {
-            Action::Spawn { definition, .. } | Action::Update { definition } => self.record(&definition.name),
-            Action::Ask { name, .. }
-            | Action::Kill { name, .. }
-            | Action::Reload { name, .. }
-            | Action::Await(name)
-            | Action::Say { name, .. }
-            | Action::Forget(name)
-            | Action::Abandon { name, .. }
-            | Action::Retry { name, .. } => self.record(name),
-            Action::Probe { .. } | Action::Refuse { .. } => {}
-        }
-    }
-
-    /// Writes every record that is old.
-    pub(super) fn save(&mut self) {
-        for name in std::mem::take(&mut self.stale) {
-            if let Err(error) = self.write(&name) {
-                tracing::error!(%name, "{error}; the next emperor would not know what this vassal does now");
-            }
-        }
-    }
-
-    /// Writes one record, or takes it away with its vassal.
-    pub(super) fn write(&mut self, name: &Name) -> Result<(), HostError> {
-        match self.emperor.vassals().get(name) {
-            Some(vassal) => self.state.record(&self.picture(name, vassal)),
-            None => {
-                self.state.erase(name);
-                Ok(())
-            }
-        }
-    }
-
-    fn picture(&self, name: &Name, vassal: &Vassal) -> Record {
-        let life = vassal.state.life();
-        let alive = life.and_then(|life| self.lives.get(&life));
-        let under = alive.map_or(&vassal.definition, |alive| &alive.under);
-        let run = vassal.state.run();
-        let first = alive.and_then(|alive| Some(alive.born.and(alive.traces)?.process.pid));
-        Record {
-            name: name.clone(),
-            state: vassal.state.word().to_owned(),
-            ready: run.is_some_and(|run| run.is_ready()),
-            pid: run.map(|run| run.pid).or(first),
-            netns: alive.and_then(|alive| alive.traces).map(|traces| traces.netns),
-            device: under.network.device.clone(),
-            addresses: alive.map_or(&vassal.addresses, |alive| &alive.addresses).clone(),
-            definition: vassal.definition.path.clone(),
-            boot: self.boot.clone(),
-            restarts: vassal.restarts,
-            deaths_in_a_row: vassal.deaths_in_a_row(),
-            status: alive.and_then(|alive| alive.spoken.status.clone()),
-            why: vassal.state.rest().map(ToString::to_string),
-            last_end: vassal.last_end.clone(),
-            traffic: self.traffic_of(name),
-            kept: kept(vassal, life, alive),
-            under: Box::new((**under).clone()),
-        }
-    }
-
-    /// Packets move: their counters are written down in a while.
-    pub(super) fn stirred(&mut self, now: Instant) {
-        match self.counters {
-            Counters::Written => self.counters = Counters::Due(now + COUNTERS),
-            Counters::Due(_) => {}
-            Counters::BeingWritten { from, .. } => {
-                self.counters = Counters::BeingWritten { from, again: true };
-            }
-        }
-    }
-
-    /// Writes the records whose counters have changed, some at a time.
-    pub(super) fn write_counters(&mut self, now: Instant) {
-        let (from, again) = match self.counters {
-            Counters::Written => return,
-            Counters::Due(due) if now < due => return,
-            Counters::Due(_) => {
-                // Before they are read: what moves from here on is told anew.
-                self.workers.pulse().rest();
-                self.write_uplink();
-                (Life(0), false)
-            }
-            Counters::BeingWritten { from, again } => (from, again),
-        };
-        let mut last = None;
-        for (life, alive) in self.lives.range_mut(from..).take(AT_ONCE) {
-            last = Some(*life);
-            if let Some(traffic) = alive.port.and_then(|port| self.fabric.traffic(port))
-                && traffic != alive.written
-            {
-                alive.written = traffic;
-                self.stale.insert(alive.name.clone());
-            }
-        }
-        self.save();
-        self.counters = match last {
-            Some(Life(last)) => Counters::BeingWritten {
-                from: Life(last + 1),
-                again,
-            },
-            None if again => Counters::Due(now + COUNTERS),
-            None => Counters::Written,
-        };
-    }
-
-    /// Writes everything as it is now. Exact only if no packet moves.
-    pub(super) fn write_all(&mut self) {
-        let names: Vec<_> = self.emperor.vassals().keys().cloned().collect();
-        self.stale.extend(names);
-        self.save();
-        self.write_uplink();
-    }
-
-    fn write_uplink(&mut self) {
-        let traffic = self.uplink_traffic();
-        if let Err(error) = self.uplink.record(&self.state, traffic) {
-            tracing::error!("{error}");
-        }
-    }
+/// A record that cannot be read, and what of it can: what must end before there is another process of that name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// The file.
+    pub path: PathBuf,
+    /// The first process of the tree.
+    pub process: Option<Process>,
+    /// The cgroup of the tree.
+    pub tree: Option<PathBuf>,
 }
 
-fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
-    if let Some(life) = life {
-        let tree = alive.and_then(|alive| alive.tree.clone());
-        return match alive.and_then(|alive| Some((alive, alive.traces?))) {
-            None => Kept::Unborn { life, tree },
-            Some((alive, traces)) => Kept::Alive(Box::new(Body {
-                life,
-                process: traces.process,
-                netns: traces.netns,
-                index: traces.index,
-                tree,
-                main: vassal
-                    .state
-                    .run()
-                    .filter(|run| run.pid != traces.process.pid)
-                    .and_then(|run| Process::of(run.pid)),
-                channel: alive.handle.has_channel().then_some(init::FIRST),
-                born: alive.born.map(Moment::of),
-            })),
-        };
-    }
-    match &vassal.state {
-        State::Waiting { until } => Kept::Waiting {
-            until: Moment::of(*until),
-        },
-        State::Down { end, why } => Kept::Down {
-            end: end.clone(),
-            why: *why,
-        },
-        State::Idle | State::Starting { .. } | State::Running(_) | State::Stopping { .. } | State::Gone => {
-            Kept::Idle
+impl Remains {
+    /// What an unreadable record at `path` still says; another version may have written it.
+    pub fn of(path: &Path, text: &[u8]) -> Self {
+        let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+        let same_boot = value.get("boot").and_then(serde_json::Value::as_str) == Some(&process::boot());
+        let of = |pointer: &str| value.pointer(pointer).cloned().filter(|_| same_boot);
+        let read = |pointer| of(pointer).and_then(|value| serde_json::from_value(value).ok());
+        let tree = ["/kept/alive/tree", "/kept/unborn/tree"].into_iter().find_map(of);
+        Self {
+            path: path.to_owned(),
+            process: read("/kept/alive/process"),
+            tree: tree.and_then(|value| serde_json::from_value(value).ok()),
         }
     }
 }

@@ -90,7 +90,7 @@ impl Daemon {
         let Some(request) = Request::read(self.state.run()) else {
             return tracing::warn!("SIGUSR2 without a request; use `mini-emperor upgrade`");
         };
-        if self.quiet.is_some() || self.stopping {
+        if self.quiet.is_some() || self.end.is_some() {
             return self.refuse_upgrade(request, "it is being upgraded or ends already");
         }
         let binary = match request.open() {
@@ -119,7 +119,7 @@ impl Daemon {
     /// Becomes the new binary; returns only if that fails, and goes on then.
     pub(super) async fn relieve(&mut self, relief: Relief) {
         self.settle().await;
-        if self.stopping {
+        if self.end.is_some() {
             return self.refuse_upgrade(relief.request, "the emperor ends");
         }
         self.service.reloading();

@@ -143,8 +143,6 @@ pub struct Handover {
 /// The descriptors of a [`Handover`], owned.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// The run directory, whatever the settings say now.
-    pub run_directory: Option<PathBuf>,
     /// The lock on the run directory.
     pub lock: Option<OwnedFd>,
     /// The uplink's tun.
@@ -171,7 +169,6 @@ impl Handover {
             Some(fd)
         };
         let inherited = Inherited {
-            run_directory: Some(handover.run_directory.clone()),
             lock: own(handover.lock),
             uplink: own(handover.uplink),
             tuns: handover
@@ -189,6 +186,7 @@ impl Handover {
             number: self.image,
             station: self.station,
             places: self.places.clone(),
+            run_directory: Some(self.run_directory.clone()),
         }
     }
 }
@@ -212,6 +210,8 @@ pub struct Image {
     pub station: Station,
     /// Where things lie.
     pub places: Places,
+    /// The run directory of the images before, whatever the settings say now.
+    pub run_directory: Option<PathBuf>,
 }
 
 /// Becomes `binary`, with the same arguments and environment. Returns only if that fails, and then with every
