@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 use mini_emperor::config::settings::Offload;
 use mini_emperor::host::netns;
 use mini_emperor::host::tun::{self, Offloads};
+use mini_emperor::host::workers::Report;
 use mini_emperor::router::Reason;
 use namespace::{block_on, wait_until, within};
 use village::{ENGINES, Member, Village};
@@ -151,10 +152,13 @@ fn a_device_that_is_deleted_from_inside_is_reported_and_ends_nothing_else() {
         });
         let mut told = None;
         wait_until("the loss is reported", || {
-            told = village.lost.try_recv().ok();
+            told = village.reports.try_recv().ok();
             told.map(drop).ok_or("nothing")
         });
-        assert_eq!(told.unwrap().port, a.port, "{engine:?}");
+        assert!(
+            matches!(told, Some(Report::Lost(lost)) if lost.port == a.port),
+            "{engine:?}: {told:?}"
+        );
         let sent = some_bytes(1 << 20);
         assert!(transfer(&b, &c, &sent) == sent, "{engine:?}");
     }
@@ -182,7 +186,7 @@ fn a_device_that_is_detached_is_let_go_and_its_slot_works_for_the_next() {
             assert!(a.links().contains("tun0"));
         }
         assert!(
-            village.lost.try_recv().is_err(),
+            village.reports.try_recv().is_err(),
             "{engine:?}: a loss was reported"
         );
     }
