@@ -166,14 +166,29 @@ rm "$VASSALS/lost.yaml"
 wait_gone lost
 wait_for 5 fails test -e "$S/none/x"
 
-# ---- an emperor that is killed leaves a socket behind
+# ---- an emperor that is killed
 drop_vassal web <<<"{command: $SERVE, on_demand: {socket: $S/web}}"
+drop_vassal busy <<<"{command: $SERVE, on_demand: {socket: $S/busy, idle: 1s}, stop: {signal: TERM}}"
 wait_for 5 test -S "$S/web"
+wait_for 5 says hello ask "$S/busy" hello
+wait_running busy
+"$PYTHON" "$W/ask.py" "$S/busy" hold >/dev/null 2>&1 &
+held=$!
+bystander $held
+pid=$(vassal_pid busy)
 kill -KILL "$EMPEROR_PID"
 wait "$EMPEROR_PID" 2>/dev/null || true
 check "the socket of a dead emperor lies about" test -S "$S/web"
 start_emperor
 check "the next takes its place" wait_for 5 says hello ask "$S/web" hello
+check "a vassal that ran goes on" same_pid busy "$pid"
+sleep 1.5
+check "and is seen to be used" same_pid busy "$pid"
+kill $held
+check "and not to be used" wait_gone busy
+check "its socket is the emperor's again" wait_for 5 says hello ask "$S/busy" hello
+check "for a new process" wait_running busy "$pid"
+wait_gone busy
 check "the emperor ends with 0" stop_emperor
 check "and leaves no socket" is "" find "$S" -type s
 rm "$VASSALS"/*.yaml

@@ -156,6 +156,29 @@ rm "$VASSALS/svc.yaml"
 wait_gone svc
 check "removed, nobody has its address" fails says "hello" timeout 2 "$PYTHON" "$PUB/ask.py" 10.107.0.20
 
+# ---- an emperor that is killed
+drop_vassal svc <<Y
+command: [$PYTHON, $PUB/late.py]
+network: {address: 10.107.0.20}
+ready: {tcp: 8080}
+on_demand: {packet: true, idle: 1s}
+stop: {signal: TERM, timeout: 5s}
+Y
+wait_for 5 asleep
+kill -KILL "$EMPEROR_PID"
+wait "$EMPEROR_PID" 2>/dev/null || true
+start_emperor
+check "one that slept under a dead emperor is woken under the next" wait_for 5 says hello ask 10.107.0.20
+pid=$(vassal_pid svc)
+kill -KILL "$EMPEROR_PID"
+wait "$EMPEROR_PID" 2>/dev/null || true
+start_emperor
+check "one that was awake serves" wait_for 5 says hello ask 10.107.0.20
+check "as the process that it was" same_pid svc "$pid"
+check "and sleeps when unused" wait_for 10 asleep
+rm "$VASSALS/svc.yaml"
+wait_gone svc
+
 # ---- many
 for n in $(seq 30 49); do
   drop_vassal "many$n" <<<"{command: [$PYTHON, $PUB/late.py], network: {address: 10.107.0.$n}, ready: {tcp: 8080}, on_demand: {packet: true, idle: 1s}, stop: {signal: TERM}}"
@@ -176,6 +199,7 @@ threads = [threading.Thread(target=visit, args=(n,)) for n in range(30, 50)]
 [t.join() for t in threads]
 assert not bad, bad
 P
-check "and sleep again" wait_for 20 sh -c "! ls $RUN/state | grep -q many"
+none_runs() { local n; for n in $(seq 30 49); do gone "many$n" || return 1; done; }
+check "and sleep again" wait_for 20 none_runs
 check "the emperor ends with 0" stop_emperor
 check "nothing is left" wait_for 5 is "" processes

@@ -118,11 +118,12 @@ impl Daemon {
 
     fn take_over(&mut self, found: Found) {
         let Found { record, life } = found;
+        let name = record.name.clone();
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
-            return self.state.erase(&record.name);
+            return self.state.erase(&name);
         }
-        self.totals.insert(record.name.clone(), record.traffic);
+        self.totals.insert(name.clone(), record.traffic);
         self.watch.expect(record.definition.clone());
         let body = life.as_ref().map(|(body, _)| body);
         let adoption = Adoption {
