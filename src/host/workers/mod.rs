@@ -65,6 +65,7 @@ use crate::router::{PortId, Reason, Tables, Traffic};
 use super::error::{Doing, HostError};
 use super::pulse::Pulse;
 use super::tun::Offloads;
+use patience::Rush;
 use rota::Rota;
 
 /// How often it is looked at who does how much, while packets move.
@@ -189,6 +190,7 @@ pub struct Workers {
     look: Option<Instant>,
     closer: Sender<Retired>,
     pulse: Arc<Pulse>,
+    rush: Arc<Rush>,
 }
 
 struct Thread {
@@ -230,6 +232,7 @@ impl Workers {
             look: None,
             closer,
             pulse: Arc::new(Pulse::new(count)),
+            rush: Arc::new(Rush::new(Instant::now())),
         };
         while workers.threads.len() < count {
             match workers.start_one(reports) {
@@ -380,6 +383,7 @@ impl Workers {
             closer: self.closer.clone(),
             reports: reports.clone(),
             pulse: self.pulse.clone(),
+            rush: self.rush.clone(),
         };
         let (started, ready): (Sender<Result<(), Errno>>, Receiver<_>) = channel();
         let handle = std::thread::Builder::new()

@@ -196,6 +196,7 @@ impl Carrier for UringEngine {
                     let port = PortId::from_token(token);
                     self.pass(desk, port, buffer, length);
                     turn.frames += 1;
+                    turn.longest = turn.longest.max(length);
                     self.troubles = 0;
                     if !more && !self.is_over(port) && desk.device(port).is_some() {
                         self.ended.push(port);

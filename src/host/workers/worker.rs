@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::desk::Desk;
 use super::epoll::EpollEngine;
-use super::patience::Patience;
+use super::patience::{Patience, Rush};
 use super::uring::UringEngine;
 use super::{Device, Engine, Order, Plane, Release, Report, Retired};
 use crate::host::confine;
@@ -39,6 +39,8 @@ pub(super) trait Carrier {
 pub(super) struct Turn {
     /// Frames that were judged.
     pub(super) frames: usize,
+    /// Bytes of the longest of them.
+    pub(super) longest: usize,
     /// Orders wait.
     pub(super) poked: bool,
     /// No request that was made before this turn is still to be submitted.
@@ -55,6 +57,7 @@ pub(super) struct Contract {
     pub(super) closer: Sender<Retired>,
     pub(super) reports: UnboundedSender<Report>,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) rush: Arc<Rush>,
 }
 
 /// Works until it is told to end; says first whether it could begin.
@@ -94,6 +97,7 @@ struct Handover {
 struct Worker<C> {
     carrier: C,
     desk: Desk,
+    patience: Patience,
     orders: Receiver<Order>,
     closer: Sender<Retired>,
     /// What the worker needs no more, but a request that is not yet submitted may still name.
@@ -109,6 +113,7 @@ impl<C: Carrier> Worker<C> {
         Self {
             carrier,
             desk: Desk::new(contract.number, contract.plane, contract.reports),
+            patience: Patience::new(contract.rush),
             orders: contract.orders,
             closer: contract.closer,
             number: contract.number,
@@ -119,7 +124,6 @@ impl<C: Carrier> Worker<C> {
     }
 
     fn run(mut self) {
-        let mut patience = Patience::default();
         let mut wait = true;
         loop {
             let turn = match self.carrier.turn(&mut self.desk, wait) {
@@ -144,7 +148,7 @@ impl<C: Carrier> Worker<C> {
                 }
             }
             let looking_on = !wait;
-            let idle = !patience.after(turn.frames, self.desk.wake());
+            let idle = !self.patience.after(turn.frames, turn.longest, self.desk.wake());
             wait = idle && self.retired.is_empty() && !self.is_handing_over();
             if looking_on && !wait && turn.frames == 0 {
                 std::thread::yield_now();
