@@ -8,6 +8,7 @@
     reason = "test code; each target takes what it needs"
 )]
 
+pub mod fabric;
 pub mod files;
 pub mod frames;
 pub mod model;
@@ -19,7 +20,7 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: [(&str, Body); 5] = [
     ("packet", frames::packet),
     ("vnet", frames::vnet),
-    ("forward", frames::forward),
+    ("forward", fabric::forward),
     ("rule", files::rule),
     ("definition", files::definition),
 ];
