@@ -100,5 +100,6 @@ note "the flood was $((($(counter offender transmit_packets) - before) / ($(now_
 kill "$flood"
 wait "$flood" || true
 
-check "none of it was alice's or bob's" is "0 0" eval 'echo $(counter alice dropped.queue_full) $(counter bob dropped.queue_full)'
+check "none of it was alice's or bob's" is "0 0" \
+  eval 'echo $(counter alice dropped.queue_full) $(counter bob dropped.queue_full)'
 check "the emperor ends with 0" stop_emperor

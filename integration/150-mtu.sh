@@ -33,8 +33,9 @@ too_big() { for name; do counter "$name" dropped.too_big; done | xargs; }
 
 # ---- datagrams that must not be cut
 cat >"$PUB/datagram.py" <<'P'
-"""datagram.py ADDRESS BYTES DISCOVER [SEGMENT]: sends UDP packets of BYTES, or super-frames of packets of SEGMENT, until
-the kernel refuses them or nobody has complained three times. Prints the refusal and the MTU of the path, or "passes"."""
+"""datagram.py ADDRESS BYTES DISCOVER [SEGMENT]: sends UDP packets of BYTES, or super-frames of packets of SEGMENT,
+until the kernel refuses them or nobody has complained three times. Prints the refusal and the MTU of the path, or
+"passes"."""
 import errno, select, socket, sys
 
 address, size, discover = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
