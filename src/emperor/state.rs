@@ -105,7 +105,7 @@ impl State {
         }
     }
 
-    /// When the table wants to see [`Input::Deadline`].
+    /// When the table wants to see `Input::Deadline`.
     pub fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Waiting { until } | Self::Starting { until, .. } => Some(*until),
@@ -123,7 +123,7 @@ impl State {
             Self::Starting { .. } => "starting",
             Self::Running(_) => "running",
             Self::Stopping { .. } => "stopping",
-            Self::Down { end, .. } if end.is_failure() => "failed",
+            Self::Down { end, why } if why.is_failure(end) => "failed",
             Self::Down { .. } => "ended",
             Self::Gone => "gone",
         }
@@ -166,6 +166,17 @@ pub enum Rest {
 /// `UWSGI_EXILE_CODE`.
 pub const EXILE: i32 = 26;
 
+impl Rest {
+    /// Whether a vassal that rests for this after `end` has failed.
+    pub fn is_failure(&self, end: &End) -> bool {
+        match self {
+            // However it ended then, it was asked to.
+            Self::Asked => false,
+            Self::Policy | Self::Exile | Self::GaveUp { .. } => end.is_failure(),
+        }
+    }
+}
+
 impl std::fmt::Display for Rest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -193,6 +204,8 @@ pub enum Fault {
     Lingering(Duration),
     /// Its tun was taken away from inside.
     DeviceLost,
+    /// Its addresses lie in no subnet of the router any more.
+    Displaced,
 }
 
 impl std::fmt::Display for Fault {
@@ -204,6 +217,7 @@ impl std::fmt::Display for Fault {
             Self::Trigger => f.write_str("it said WATCHDOG=trigger"),
             Self::Lingering(limit) => write!(f, "it said that it stops and did not within {limit:?}"),
             Self::DeviceLost => f.write_str("its tun was taken away from inside"),
+            Self::Displaced => f.write_str("its addresses are in no subnet of the router any more"),
         }
     }
 }
@@ -222,8 +236,6 @@ pub enum End {
     Felled(Fault),
     /// It ended where nobody could see how.
     Unknown,
-    /// It ran under an earlier emperor and could not be taken over; the sentence says why.
-    Lost(String),
 }
 
 impl End {
@@ -237,7 +249,6 @@ impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stillborn(why) => f.write_str(why),
-            Self::Lost(why) => write!(f, "could not be taken over: {why}"),
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
             Self::Felled(fault) => write!(f, "ended by the emperor: {fault}"),

@@ -13,7 +13,7 @@
 //! (`MAINPID=`) must be there, too; its number is translated from the vassal's pid namespace.
 //!
 //! The vassal may be hostile: a message has a limit, descriptors in it are closed where nobody waits
-//! ([`strays`](super::strays)), and after each handful of messages a pause is made, so that a flood blocks its sender
+//! ([`strays`]), and after each handful of messages a pause is made, so that a flood blocks its sender
 //! and nobody else.
 
 use std::fs::File;
