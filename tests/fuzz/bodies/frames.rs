@@ -1,13 +1,13 @@
 //! Bytes that a hostile vassal may send, read by the parser.
 
-use std::cell::RefCell;
 use std::net::IpAddr;
 
 use mini_emperor::packet::vnet::VnetHeader;
-use mini_emperor::packet::{Frame, MAX_FRAME, Packet, Pieces, icmp};
+use mini_emperor::packet::{Frame, Packet, icmp};
 use mini_emperor::router::{ANSWER, Complaint};
 
 use super::model::{self, Seen};
+use super::pieces::cut;
 use crate::packets::{self, Sample, ip};
 use crate::world::check_answer;
 
@@ -53,56 +53,6 @@ fn one_hop(original: &[u8]) {
     assert_eq!(frame.packet().ttl(), ttl);
     assert_eq!(hop_by_hand(original, ttl), bytes);
     assert_eq!(Packet::parse(&bytes).unwrap().ttl(), ttl);
-}
-
-thread_local! {
-    static PIECE: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_FRAME]);
-}
-
-/// The pieces are plain packets of the same flow, none longer than said, and together they are the whole.
-fn cut(packet: &Packet, frame: &[u8]) {
-    let upper = transport_header(packet, frame);
-    let begin = 10 + packet.payload() + upper;
-    let mut pieces = Pieces::of(frame).unwrap();
-    let (said, mut count, mut joined) = (pieces.count(), 0, Vec::<u8>::new());
-    PIECE.with_borrow_mut(|out| {
-        while let Some(length) = pieces.next_into(out) {
-            let piece = &out[..length];
-            let parsed = Packet::parse(piece).expect("a piece is a packet");
-            assert_eq!(parsed.vnet(), &VnetHeader::PLAIN);
-            assert!(parsed.length() <= packet.segment());
-            let flow = |packet: &Packet| (packet.source(), packet.destination(), packet.protocol());
-            assert_eq!(flow(&parsed), flow(packet));
-            assert_eq!(
-                (parsed.port(), parsed.ttl(), parsed.payload()),
-                (packet.port(), packet.ttl(), packet.payload())
-            );
-            if packet.vnet().segmentation.is_some() {
-                let message = &piece[10 + packet.payload()..];
-                let (from, to) = (packet.source().into(), packet.destination().into());
-                let pseudo = packets::pseudo_header(from, to, packet.protocol(), message.len());
-                assert_eq!(packets::checksum(&[&pseudo[..], message].concat()), 0);
-            }
-            joined.extend(&piece[begin..]);
-            count += 1;
-        }
-    });
-    assert_eq!(count, said);
-    // Without segments only the checksum is finished, wherever it is asked for.
-    if packet.vnet().segmentation.is_some() || packet.vnet().checksum.is_none() {
-        assert_eq!(joined, frame[begin..]);
-    } else {
-        assert_eq!(joined.len(), frame.len() - begin);
-    }
-}
-
-/// Length of the transport header of a super-frame; 0 of others.
-fn transport_header(packet: &Packet, frame: &[u8]) -> usize {
-    match (packet.vnet().segmentation, packet.protocol()) {
-        (None, _) => 0,
-        (Some(_), packets::TCP) => usize::from(frame[10 + packet.payload() + 12] >> 4) * 4,
-        (Some(_), _) => 8,
-    }
 }
 
 /// `frame` with that time to live and a header checksum from scratch.
