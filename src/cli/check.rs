@@ -252,37 +252,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::{Identities, User};
-
-    /// A host that has everything.
-    struct Host;
-
-    impl World for Host {
-        fn user(&self, name: &str) -> Option<User> {
-            Some(User {
-                name: name.to_owned(),
-                uid: 1,
-                gid: 1,
-                home: "/".into(),
-            })
-        }
-
-        fn group(&self, _: &str) -> Option<u32> {
-            Some(1)
-        }
-
-        fn is_executable(&self, _: &str, _: &str) -> bool {
-            true
-        }
-
-        fn is_directory(&self, _: &Path) -> bool {
-            true
-        }
-
-        fn identities(&self) -> Identities {
-            Identities::Any
-        }
-    }
+    use crate::config::world::Anywhere;
 
     /// Places under a directory that holds these files.
     fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Places) {
@@ -307,7 +277,7 @@ mod tests {
         let (root, places) = with(files);
         let config = config.map(|config| root.path().join(config));
         let target = root.path().join(target);
-        let findings = judge(Some(&target), config.as_deref(), &places, &Host);
+        let findings = judge(Some(&target), config.as_deref(), &places, &Anywhere);
         let prefix = format!("{}/", root.path().display());
         let problems = findings.files.iter().flat_map(|(problems, _)| problems);
         let lines = problems
@@ -384,7 +354,7 @@ mod tests {
         fs::create_dir(target.join("a.yaml")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", target.join("b.yaml")).unwrap();
         std::os::unix::fs::symlink("nowhere", target.join("c.yaml")).unwrap();
-        let findings = judge(Some(&target), None, &places, &Host);
+        let findings = judge(Some(&target), None, &places, &Anywhere);
         assert_eq!(findings.files.len(), 2);
         assert!(findings.text().contains("cannot be read: it is no regular file"));
         assert_eq!(findings.count(Severity::Error), 2);
@@ -405,7 +375,7 @@ mod tests {
     #[test]
     fn json_has_every_field() {
         let (root, places) = with(&[("vassals/a.yaml", "command: x\n")]);
-        let json = judge(Some(&root.path().join("vassals")), None, &places, &Host).json();
+        let json = judge(Some(&root.path().join("vassals")), None, &places, &Anywhere).json();
         assert_eq!(
             json["problems"],
             json!([{
