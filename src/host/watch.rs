@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::config::Owner;
-use crate::config::load::is_definition;
+use crate::config::file_name::is_definition;
 
 use super::owner::Directory;
 use super::reading::{self, Content, Fingerprint};
