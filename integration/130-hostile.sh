@@ -1,4 +1,4 @@
-# timeout: 180
+# timeout: 300
 # A vassal with CAP_NET_RAW sends a million frames that no polite kernel would, and some more to the other engine: what
 # should not arrive does not, every frame is counted under its reason, and nobody else notices.
 #
@@ -50,7 +50,7 @@ watched() {
 take_figures() {
   mark
   kill -USR1 "$EMPEROR_PID"
-  wait_for 5 logged "status uplink=emperor0" >/dev/null || return 1
+  wait_for 15 logged "status uplink=emperor0" >/dev/null || return 1
   news | grep -w status | awk '{
     name = ""
     for (i = 1; i <= NF; i++) {
@@ -102,7 +102,7 @@ adds_up() {
   [ "$sum" = "$1" ]
 }
 
-heard_from_mallory() { local line; read -r -t 30 -u 3 line && echo "$line"; }
+heard_from_mallory() { local line; read -r -t 60 -u 3 line && echo "$line"; }
 workers() { local t; for t in /proc/"$EMPEROR_PID"/task/*; do echo "${t##*/} $(<"$t/comm")"; done | grep ' router-'; }
 
 # quantile FILE PART: of the round trips that ping wrote there, in ms.
@@ -110,7 +110,12 @@ quantile() {
   grep -oE 'time=[0-9.]+' "$W/$1" | cut -d= -f2 | sort -n |
     awk -v part="$2" '{at[NR] = $1} END {print at[int((NR - 1) * part) + 1]}'
 }
-lost() { grep -oE '[0-9.]+% packet loss' "$W/$1"; }
+# lost FILE: the numbers of the pings that were not answered, up to the last one that was.
+lost() {
+  grep 'time=' "$W/$1" | grep -oE 'icmp_seq=[0-9]+' | cut -d= -f2 | sort -nu |
+    awk '{while (++number < $1) print number}'
+}
+answers() { grep -c 'time=' "$W/$1"; }
 
 declare -A pids
 # begin ENGINE FRAMES: a new emperor, everybody at home, the watchers at their places.
@@ -135,7 +140,7 @@ Y
   watch carol tun0 "${pids[carol]}"
   watch uplink emperor0
   nsenter -t "${pids[alice]}" -n -- ping -n -i 0.005 -c 400 10.107.0.3 >"$W/calm"
-  check "in calm no ping is lost" is "0% packet loss" lost calm
+  check "in calm no ping is lost" is "400 answers" eval 'echo "$(answers calm) answers$(lost calm)"'
 }
 
 # storm: mallory sends, class by class, while alice pings bob.
@@ -146,7 +151,7 @@ storm() {
   keep_figures
   begun=$(now_ms) sent=0 refused=0
   echo go >&4
-  while read -r -t 60 -u 3 name fate accepted no taken pings && [ "$name" != end ]; do
+  while read -r -t 100 -u 3 name fate accepted no taken pings && [ "$name" != end ]; do
     check "$name: $accepted sent, $no refused, $((taken - pings)) on their way: $fate" \
       class "$name" "$fate" "$accepted" "$taken" "$pings"
     keep_figures
@@ -155,6 +160,8 @@ storm() {
     echo go >&4
   done
   seconds=$((($(now_ms) - begun) / 1000))
+  # The storm is over when the pings of its time are.
+  check "alice still pings" wait_for 15 more_than $(($(answers storm) + 20)) answers storm
   kill -INT $pinger
   wait $pinger || true
   note "$((sent + refused)) frames ($refused refused by mallory's own kernel) in $seconds s"
@@ -174,13 +181,15 @@ arrived() {
 
 # noticed: nobody else has come to harm.
 noticed() {
-  check "no ping between alice and bob was lost" is "0% packet loss" lost storm
+  check "no ping between alice and bob was lost" is "" lost storm
   for weather in calm storm; do
     note "round trips in the $weather: p50 $(quantile $weather 0.5) ms, p99 $(quantile $weather 0.99) ms"
   done
-  check "99 of 100 took less than 200 ms" eval '[ "$(quantile storm 0.99 | cut -d. -f1)" -lt 200 ]'
+  check "99 of 100 took less than 500 ms" eval '[ "$(quantile storm 0.99 | cut -d. -f1)" -lt 500 ]'
   check "the router's threads are the same as before" is "$threads" workers
-  for name in alice bob carol mallory; do check "$name is the same process as before" same_pid $name "${pids[$name]}"; done
+  for name in alice bob carol mallory; do
+    check "$name is the same process as before" same_pid $name "${pids[$name]}"
+  done
   check "no queue was ever full" is "" figures_of queue_full
   note "cut in software, because the kernel would not: $(figures_of segmented)"
   check "mallory's next good packet passes" in_vassal mallory ping -q -c 1 -W 2 10.107.0.3

@@ -20,6 +20,7 @@ import random
 import socket
 import struct
 import sys
+import time
 
 from raw import checksum
 
@@ -355,14 +356,21 @@ class Device:
     def settle(self):
         """Pings carol: the answer proves that all frames sent before have been read and judged."""
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as link:
-            link.settimeout(1)
-            answers = {self.ping()}
-            while True:
-                try:
-                    if link.recv(2000)[20:28] in answers:
-                        return
-                except TimeoutError:  # what the kernel cut has filled the queue
-                    answers.add(self.ping())
+            patience = 0.02
+            while not self.answered(link, self.ping(), patience):
+                patience = min(2 * patience, 2)  # it is slow, or what the kernel cut has filled the queue
+
+    def answered(self, link, answer, seconds):
+        """Whether that answer comes in time. An earlier one would not say that the last ping has been read."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            link.settimeout(left)
+            try:
+                if link.recv(2000)[20:28] == answer:
+                    return True
+            except TimeoutError:
+                break
+        return False
 
     def ping(self):
         """Sends one, and gives what the answer will be."""
