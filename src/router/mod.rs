@@ -26,6 +26,7 @@ mod fabric;
 mod firewall;
 mod forward;
 mod routes;
+mod slots;
 mod tables;
 
 pub use crate::packet::{Complaint, MAX_FRAME, VNET_HEADER};
