@@ -189,6 +189,31 @@ check "and not to be used" wait_gone busy
 check "its socket is the emperor's again" wait_for 5 says hello ask "$S/busy" hello
 check "for a new process" wait_running busy "$pid"
 wait_gone busy
+
+# ---- an emperor that becomes another binary
+"$PYTHON" - "$S/web" "$S/busy" "$W/stop" >"$W/clients" 2>&1 <<'P' &
+import os, socket, sys, time
+*sockets, stop = sys.argv[1:]
+n = 0
+while not os.path.exists(stop):
+    # The second ends after each client, so that most of the time nobody runs.
+    for where, word in zip(sockets, ("x", "exit 0")):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(10)
+        client.connect(where)
+        client.sendall(word.encode() + b"\n")
+        answer = client.makefile().read()
+        assert answer.startswith(word), (where, answer)
+        n += 1
+    time.sleep(0.001)
+print("served", n)
+P
+clients=$!
+bystander $clients
+for _ in 1 2 3; do check "an upgrade" "$EMPEROR" upgrade --config "$SETTINGS"; done
+: >"$W/stop"
+check "no client is turned away meanwhile, whether its vassal runs or not" wait_for 10 grep -q "^served" "$W/clients"
+wait_gone busy
 check "the emperor ends with 0" stop_emperor
 check "and leaves no socket" is "" find "$S" -type s
 rm "$VASSALS"/*.yaml

@@ -15,7 +15,8 @@ use std::os::fd::AsFd;
 use mini_emperor::config::settings::Offload;
 use mini_emperor::host::netns;
 use mini_emperor::host::tun::{self, Offloads};
-use mini_emperor::router::Reason;
+use mini_emperor::host::workers::Report;
+use mini_emperor::router::{PortId, Reason, Wakefulness};
 use namespace::{block_on, wait_until, within};
 use village::{ENGINES, Member, Village};
 
@@ -383,6 +384,68 @@ fn no_flood_starves_another_port_of_the_same_worker() {
         let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
         assert!(least * 20 > *most, "{engine:?}: {sent:?}");
     }
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn what_came_for_one_that_slept_arrives_first_and_in_its_order() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        let a = village.settle(2, None);
+        let sleeper = village.sleep(3);
+        let from = a.udp(4000);
+        for number in 0..20_u32 {
+            from.send_to(&number.to_be_bytes(), "10.107.0.3:53").unwrap();
+        }
+        is_called_once(&mut village, sleeper);
+        village.fabric.detach(sleeper).unwrap();
+        let b = village.settle_as(3, None, Wakefulness::Rising);
+        let to = b.udp(53);
+        // It belongs to those that wait, and must not overtake them; another sender's goes on.
+        from.send_to(&99_u32.to_be_bytes(), (b.address, 53)).unwrap();
+        let other = a.udp(4001);
+        other.send_to(b"else", (b.address, 53)).unwrap();
+        let received = || {
+            let mut got = [0; 4];
+            to.recv(&mut got).unwrap();
+            got
+        };
+        assert_eq!(&received(), b"else", "{engine:?}");
+        village.fabric.wake(b.port);
+        village.workers.publish(village.fabric.tables());
+        for number in 0..16_u32 {
+            assert_eq!(received(), number.to_be_bytes(), "{engine:?}");
+        }
+        // The one that had no room is gone.
+        from.send_to(&100_u32.to_be_bytes(), (b.address, 53)).unwrap();
+        assert_eq!(received(), 100_u32.to_be_bytes(), "{engine:?}");
+        let traffic = village.traffic(&b);
+        let counted = (traffic.receive_packets, traffic.dropped.get(Reason::QueueFull));
+        assert_eq!(counted, (18, 1));
+        let sent = some_bytes(1 << 18);
+        assert!(transfer(&a, &b, &sent) == sent, "{engine:?}");
+    }
+}
+
+/// Of twenty packets sixteen have room.
+fn is_called_once(village: &mut Village, sleeper: PortId) {
+    let mut told = None;
+    wait_until("the sleeper is called", || {
+        told = village.reports.try_recv().ok();
+        told.map(drop).ok_or("nothing")
+    });
+    assert!(
+        matches!(told, Some(Report::Wanted(port)) if port == sleeper),
+        "{told:?}"
+    );
+    wait_until("what has no room is counted", || {
+        let traffic = village.fabric.traffic(sleeper).unwrap();
+        match traffic.dropped.get(Reason::QueueFull) {
+            4 => Ok(()),
+            other => Err(other),
+        }
+    });
+    assert!(village.reports.try_recv().is_err(), "it was called again");
 }
 
 #[test]

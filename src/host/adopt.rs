@@ -61,6 +61,7 @@ pub fn witness(run: &Path) -> Option<OwnedFd> {
 impl Daemon {
     /// Goes on with whatever was left; before the first look at the directories.
     pub(super) async fn adopt(&mut self, inherited: &mut Inherited) -> Result<(), HostError> {
+        self.demands.inherit(std::mem::take(&mut inherited.listeners));
         let mut left = Vec::new();
         for record in self.state.records()? {
             match record {

@@ -176,7 +176,10 @@ impl Daemon {
             self.turn().await;
         }
         match self.end {
-            Some(EndOfReign::Leave) => self.leave(),
+            Some(EndOfReign::Leave) => {
+                self.wait_for_hooks().await;
+                self.leave();
+            }
             Some(EndOfReign::Stop) | None => {
                 self.wait_for_hooks().await;
                 self.demands.finish();

@@ -379,6 +379,7 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
     variables.extend(definition.env.clone());
     if definition.listens() {
         // sd_listen_fds(3); the init stage knows the process id.
+        variables.remove("LISTEN_PID");
         variables.insert("LISTEN_FDS".to_owned(), "1".to_owned());
         variables.insert("LISTEN_FDNAMES".to_owned(), definition.name.to_string());
     }

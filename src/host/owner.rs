@@ -29,12 +29,13 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Walks to `path`, which must be absolute.
+    /// Walks to `path`.
     ///
     /// # Errors
     /// The sentence says which directory of the way is not safe, and why.
     pub fn open(path: &Path) -> Result<Self, String> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let path = &std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut walked = PathBuf::from("/");
         let root = nix::fcntl::open("/", flags, Mode::empty());
         let mut here = Self {

@@ -118,6 +118,8 @@ impl Daemon {
     /// Becomes the new binary; returns only if that fails, and goes on then.
     pub(super) async fn relieve(&mut self, relief: Relief) {
         self.settle().await;
+        // The next image would not know its children.
+        let _ = tokio::time::timeout(SETTLED_WITHIN, self.hooks.finish()).await;
         if self.end.is_some() {
             return self.refuse_upgrade(relief.request, "the emperor ends");
         }
@@ -148,6 +150,7 @@ impl Daemon {
             lock,
             uplink: self.uplink.tun().as_fd(),
             tuns,
+            listeners: self.demands.listeners(),
         };
         upgrade::become_image(binary, self.state.run(), &self.image, &luggage)
     }

@@ -147,6 +147,8 @@ pub struct Handover {
     lock: RawFd,
     uplink: RawFd,
     tuns: BTreeMap<u64, RawFd>,
+    #[serde(default)]
+    listeners: BTreeMap<String, RawFd>,
 }
 
 /// The descriptors of a [`Handover`], owned.
@@ -158,6 +160,8 @@ pub struct Inherited {
     pub uplink: Option<OwnedFd>,
     /// The vassals' tuns by the number of the life.
     pub tuns: BTreeMap<u64, OwnedFd>,
+    /// The sockets at which clients are waited for, by the vassal's name.
+    pub listeners: BTreeMap<String, OwnedFd>,
 }
 
 impl Handover {
@@ -185,6 +189,11 @@ impl Handover {
                 .iter()
                 .filter_map(|(life, number)| Some((*life, own(*number)?)))
                 .collect(),
+            listeners: handover
+                .listeners
+                .iter()
+                .filter_map(|(name, number)| Some((name.clone(), own(*number)?)))
+                .collect(),
         };
         Some((handover, inherited))
     }
@@ -208,6 +217,8 @@ pub struct Luggage<'a> {
     pub uplink: BorrowedFd<'a>,
     /// The vassals' tuns by the number of the life.
     pub tuns: BTreeMap<u64, BorrowedFd<'a>>,
+    /// The sockets at which clients are waited for, by the vassal's name.
+    pub listeners: BTreeMap<String, BorrowedFd<'a>>,
 }
 
 /// Who this image is.
@@ -240,6 +251,11 @@ pub fn become_image(binary: &File, run: &Path, image: &Image, luggage: &Luggage<
             .iter()
             .map(|(life, fd)| (*life, fd.as_raw_fd()))
             .collect(),
+        listeners: luggage
+            .listeners
+            .iter()
+            .map(|(name, fd)| (name.clone(), fd.as_raw_fd()))
+            .collect(),
     };
     if let Err(error) = write_json(&path, &handover) {
         return error.to_string();
@@ -247,6 +263,7 @@ pub fn become_image(binary: &File, run: &Path, image: &Image, luggage: &Luggage<
     let fds: Vec<_> = [luggage.lock, luggage.uplink]
         .into_iter()
         .chain(luggage.tuns.values().copied())
+        .chain(luggage.listeners.values().copied())
         .collect();
     let errno = match inherit(&fds, true) {
         // A signal that comes before the next image listens waits for it.

@@ -18,7 +18,7 @@ use mini_emperor::host::link::{LinkPlan, configure, route_socket};
 use mini_emperor::host::netns;
 use mini_emperor::host::tun::{self, Offloads};
 use mini_emperor::host::workers::{Device, DeviceLost, Report, Workers};
-use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId, Traffic};
+use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId, Traffic, Wakefulness};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::namespace::{alone, block_on, wait_until, within};
@@ -62,6 +62,25 @@ impl Village {
 
     /// A member at `10.107.0.HOST`; `offloads` is what the router believes of its tun.
     pub(crate) fn settle(&mut self, host: u8, offloads: Option<Offloads>) -> Member {
+        self.settle_as(host, offloads, Wakefulness::Awake)
+    }
+
+    /// The same for one that sleeps, without a device: its port.
+    pub(crate) fn sleep(&mut self, host: u8) -> PortId {
+        let port = self
+            .fabric
+            .attach_as(attachment(host), Wakefulness::Asleep)
+            .unwrap();
+        self.workers.publish(self.fabric.tables());
+        port
+    }
+
+    pub(crate) fn settle_as(
+        &mut self,
+        host: u8,
+        offloads: Option<Offloads>,
+        wakefulness: Wakefulness,
+    ) -> Member {
         let address: IpAddr = [10, 107, 0, host].into();
         let netns = alone(|| netns::current().unwrap());
         let (tun, socket) = block_on(netns::inside(netns.as_fd(), "member", || {
@@ -77,14 +96,7 @@ impl Village {
             loopback: true,
         };
         block_on(async { configure(socket, &plan).await }).unwrap();
-        let attachment = Attachment {
-            name: Name::new(&format!("m{host}")).unwrap(),
-            addresses: vec![address],
-            mtu: 1500,
-            out: Chain::default(),
-            in_: Chain::default(),
-        };
-        let port = self.fabric.attach(attachment).unwrap();
+        let port = self.fabric.attach_as(attachment(host), wakefulness).unwrap();
         let offloads = offloads.unwrap_or(tun.offloads);
         let device = Device::new(port, tun.fd, offloads);
         self.workers.attach(self.fabric.tables(), device);
@@ -153,6 +165,16 @@ impl Village {
 
     pub(crate) fn traffic(&self, member: &Member) -> Traffic {
         self.fabric.traffic(member.port).unwrap()
+    }
+}
+
+fn attachment(host: u8) -> Attachment {
+    Attachment {
+        name: Name::new(&format!("m{host}")).unwrap(),
+        addresses: vec![[10, 107, 0, host].into()],
+        mtu: 1500,
+        out: Chain::default(),
+        in_: Chain::default(),
     }
 }
 

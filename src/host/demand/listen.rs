@@ -74,15 +74,9 @@ pub(super) async fn open(trigger: Trigger, maker: Maker) -> Result<Listener, Hos
 
 /// The socket of `trigger` that the process of `pidfd` has from an earlier emperor, if it still has it where it got it.
 pub(super) fn fetch(trigger: &Trigger, maker: Maker, pidfd: BorrowedFd<'_>) -> Option<Listener> {
-    let is_it = |fd: &OwnedFd| listens_at(fd, trigger).unwrap_or(false);
     let given = [init::FIRST, 0].into_iter();
-    let fd = given
-        .filter_map(|number| take_descriptor(pidfd, number).ok())
-        .find(is_it)?;
-    Some(Listener {
-        fd,
-        mark: mark(trigger, maker),
-    })
+    let mut had = given.filter_map(|number| take_descriptor(pidfd, number).ok());
+    had.find_map(|fd| Listener::of(fd, trigger, maker))
 }
 
 /// What a vassal has in its hands may be anything.
@@ -117,6 +111,14 @@ pub(super) fn place(trigger: &Trigger) -> String {
 }
 
 impl Listener {
+    /// Takes an open descriptor for the socket of `trigger`, if it is that.
+    pub(super) fn of(fd: OwnedFd, trigger: &Trigger, maker: Maker) -> Option<Self> {
+        let mark = mark(trigger, maker);
+        listens_at(&fd, trigger)
+            .unwrap_or(false)
+            .then_some(Self { fd, mark })
+    }
+
     /// Removes what lies at its path, if that is still this socket. What comes back ends when it is done.
     pub(super) fn close(self) -> Option<std::thread::JoinHandle<()>> {
         let mark = self.mark?;
@@ -196,7 +198,11 @@ fn unix(path: &Path, mode: Mode) -> Result<OwnedFd, Errno> {
 /// Whether `path` is a socket that nobody listens on any more.
 fn is_abandoned(path: &Path, address: &UnixAddr) -> bool {
     let is_socket = symlink_metadata(path).is_ok_and(|status| status.file_type().is_socket());
-    let Ok(probe) = stream() else { return false };
+    // One whose queue is full is not waited for.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let Ok(probe) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else {
+        return false;
+    };
     is_socket && connect(probe.as_raw_fd(), address) == Err(Errno::ECONNREFUSED)
 }
 

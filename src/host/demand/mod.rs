@@ -12,7 +12,7 @@ mod listen;
 mod usage;
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -58,6 +58,8 @@ pub(super) struct Demands {
     calls: UnboundedSender<Call>,
     heard: UnboundedReceiver<Call>,
     closing: Vec<std::thread::JoinHandle<()>>,
+    /// Sockets that this process had before it became this image.
+    inherited: BTreeMap<String, OwnedFd>,
 }
 
 /// Where the emperor waits for clients of one vassal.
@@ -114,7 +116,22 @@ impl Demands {
             calls,
             heard,
             closing: Vec::new(),
+            inherited: BTreeMap::new(),
         }
+    }
+
+    /// Goes on with the sockets of the image before; those of vassals that it does not know are closed by the next call.
+    pub(super) fn inherit(&mut self, listeners: BTreeMap<String, OwnedFd>) {
+        self.inherited = listeners;
+    }
+
+    /// What the next image goes on with.
+    pub(super) fn listeners(&self) -> BTreeMap<String, BorrowedFd<'_>> {
+        let open = self.posts.iter().filter_map(|(name, post)| match &post.socket {
+            Socket::Open { listener, .. } => Some((name.to_string(), listener.fd.as_fd())),
+            Socket::Opening | Socket::Failed { .. } => None,
+        });
+        open.collect()
     }
 
     /// The next thing that happens.
@@ -158,6 +175,11 @@ impl Demands {
         });
     }
 
+    fn inherited(&mut self, name: &Name, trigger: &Trigger, maker: Maker) -> Option<Listener> {
+        let fd = self.inherited.remove(name.as_str())?;
+        Listener::of(fd, trigger, maker)
+    }
+
     fn leave_post(&mut self, name: &Name) {
         self.closing.retain(|thread| !thread.is_finished());
         if let Some(post) = self.posts.remove(name) {
@@ -167,6 +189,17 @@ impl Demands {
 }
 
 impl Post {
+    fn open(trigger: &Trigger, maker: Maker, listener: Listener) -> Self {
+        Self {
+            trigger: trigger.clone(),
+            maker,
+            socket: Socket::Open {
+                listener,
+                lookout: None,
+            },
+        }
+    }
+
     fn close(self) -> Option<std::thread::JoinHandle<()>> {
         match self.socket {
             Socket::Open { listener, .. } => listener.close(),
@@ -225,16 +258,10 @@ impl Daemon {
         };
         let pidfd = self.lives.get(&run.life).and_then(|alive| alive.handle.pidfd());
         let maker = self.maker(&definition);
-        let fetched = pidfd.and_then(|pidfd| listen::fetch(trigger, maker, pidfd.as_fd()));
-        if let Some(listener) = fetched {
-            let post = Post {
-                trigger: trigger.clone(),
-                maker,
-                socket: Socket::Open {
-                    listener,
-                    lookout: None,
-                },
-            };
+        let fetch = |pidfd: Arc<OwnedFd>| listen::fetch(trigger, maker, pidfd.as_fd());
+        let inherited = self.demands.inherited(name, trigger, maker);
+        if let Some(listener) = inherited.or_else(|| pidfd.and_then(fetch)) {
+            let post = Post::open(trigger, maker, listener);
             self.demands.posts.insert(name.clone(), post);
         } else if *trigger != Trigger::Packet {
             // It has closed what it got. Whoever comes now waits for its next life.
@@ -259,13 +286,19 @@ impl Daemon {
         let same = |post: &Post| post.trigger == *trigger && post.maker == maker;
         if !self.demands.posts.get(name).is_some_and(same) {
             self.demands.leave_post(name);
-            let post = Post {
-                trigger: trigger.clone(),
-                maker,
-                socket: Socket::Opening,
+            let inherited = self.demands.inherited(name, trigger, maker);
+            let post = match inherited {
+                Some(listener) => Post::open(trigger, maker, listener),
+                None => {
+                    self.demands.open(name, trigger, maker);
+                    Post {
+                        trigger: trigger.clone(),
+                        maker,
+                        socket: Socket::Opening,
+                    }
+                }
             };
             self.demands.posts.insert(name.clone(), post);
-            self.demands.open(name, trigger, maker);
         }
         self.look_out(name);
     }
@@ -481,9 +514,23 @@ impl Daemon {
         let pause = (watch.idle / LOOKS).clamp(SHORTEST, LONGEST);
         watch.next = (now + pause).min((watch.used + watch.idle).max(now + SHORTEST));
         if unused {
-            let (name, life, word) = (name.clone(), watch.life, Word::Unused);
-            tracing::info!(%name, idle = ?watch.idle, "nobody uses the vassal");
-            self.tell(Event::Says { name, life, word });
+            let (life, idle) = (watch.life, watch.idle);
+            self.is_unused(name, life, idle);
+        }
+    }
+
+    fn is_unused(&mut self, name: &Name, life: Life, idle: Duration) {
+        let (whose, word) = (name.clone(), Word::Unused);
+        self.tell(Event::Says {
+            name: whose,
+            life,
+            word,
+        });
+        let vassal = self.emperor.vassals().get(name);
+        // One that reloads, for instance, is not stopped, and looked at again.
+        if vassal.is_some_and(|vassal| vassal.state.run().is_none()) {
+            tracing::info!(%name, ?idle, "nobody uses the vassal; it is stopped");
+            self.demands.watches.remove(name);
         }
     }
 
