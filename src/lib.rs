@@ -96,6 +96,11 @@
 //!   else may be what it needs to get ready.
 //! - **Whether a socket is used is seen by the emperor's own copy of it**: each new connection is an edge in the event
 //!   queue, whoever accepts it. So a busy vassal costs the emperor one wake-up a look, and an idle one none.
+//! - **A vassal with CAP_NET_ADMIN may change its interface, and the operator is told**; nothing is set back, because
+//!   it was given that right. The router's pins do not depend on what is set inside.
+//! - **Output that cannot be written is dropped, counted and marked**, after a second of patience where room may come
+//!   ([`host::logs`]): a vassal that waits for a terminal is as dead as one that crashed. A file has a chunk of it whole
+//!   or not at all, so that the count is exact.
 //! - **An owner's file is judged by its descriptor, its way by the directories that were walked** ([`host::owner`]).
 //!   Group and others may write to neither, not even a group of one: whether a group is private cannot be known. What
 //!   an owner may write is a list of keys; a key that is in no list is the operator's.

@@ -1,6 +1,6 @@
 //! `mini-emperor run [DIR]`: the emperor itself, in the foreground.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use crate::config::{Places, Settings, load};
 use crate::host::daemon::Daemon;
 use crate::host::facts::Facts;
 use crate::host::logs::Screen;
+use crate::host::logs::stderr::{self, Stderr};
 use crate::host::rootless::{self, Station};
 use crate::host::upgrade::{Handover, Image, Inherited};
 use crate::host::{HostError, adopt};
@@ -156,13 +157,15 @@ fn reign(settings: Settings, image: Image, inherited: Inherited, screen: Screen)
         let daemon = Daemon::start(settings, image, inherited, screen).await?;
         daemon.reign().await
     });
-    match ended {
+    let code = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    stderr::flush();
+    code
 }
 
 fn start_log(wish: &Run, screen: Screen) {
@@ -175,7 +178,10 @@ fn start_log(wish: &Run, screen: Screen) {
     let filter = EnvFilter::new(format!("{level},netlink_proto=warn,rtnetlink=warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(|| match Stderr::get() {
+            Some(stderr) => Box::new(stderr.clone()) as Box<dyn Write>,
+            None => Box::new(std::io::stderr()),
+        });
     if screen.json {
         builder.json().flatten_event(true).init();
     } else {

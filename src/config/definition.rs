@@ -314,6 +314,8 @@ pub enum LogTarget {
     File,
     /// The emperor's standard error, each line behind the vassal's name.
     Inherit,
+    /// The system's journal.
+    Journal,
     /// Nowhere.
     None,
 }

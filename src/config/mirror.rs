@@ -185,7 +185,8 @@ mirror! {
 mirror! {
     /// Where a vassal's output goes.
     Log {
-        /// A file in the log directory, the emperor's own standard error, or nowhere. Default: file.
+        /// A file in the log directory, the emperor's own standard error (inherit), the system's journal, or nowhere.
+        /// Default: file.
         to: LogTarget,
         /// A file of this size is rotated. Default: 10MiB.
         max_size: Size,

@@ -125,6 +125,7 @@ impl Daemon {
             return self.state.erase(&name);
         }
         self.totals.insert(name.clone(), record.traffic);
+        self.logs.resume(&name, record.log.dropped);
         self.watch.expect(record.definition.clone());
         let body = life.as_ref().map(|(body, _)| body);
         let adoption = Adoption {
@@ -141,6 +142,14 @@ impl Daemon {
         // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(adoption)));
         self.resume_demand(&name);
+        if let Some(life) = self
+            .emperor
+            .vassals()
+            .get(&name)
+            .and_then(|vassal| vassal.state.life())
+        {
+            self.keep_vigil(life);
+        }
         if let Some(next) = next {
             self.tell(next);
         }
@@ -254,7 +263,8 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         },
         probe: None,
         port: None,
+        vigil: None,
         started: true,
-        written: Traffic::default(),
+        written: (Traffic::default(), record.log.dropped),
     }
 }

@@ -4,6 +4,7 @@
 //! written down before it is told to run. Counters alone change without an event; they are written a while after
 //! the first packet, and nothing wakes up where no packet moves.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::config::Name;
@@ -15,12 +16,21 @@ use super::daemon::{Alive, Daemon};
 use super::error::HostError;
 use super::init;
 use super::process::Process;
-use super::record::{Kept, LifeRecord, Record};
+use super::record::{Kept, LifeRecord, LogRecord, Record};
 
 /// How old counters in a record can be; so much of them is lost by a `kill -9`.
 const COUNTERS: Duration = Duration::from_secs(5);
 /// Records looked at in one go for their counters; then the loop has its turn.
 const AT_ONCE: usize = 32;
+
+/// What the operator was told cannot be written down.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// The records of these vassals.
+    records: BTreeSet<Name>,
+    /// Which addresses were given.
+    addresses: bool,
+}
 
 /// How far the counters in the records are behind.
 #[derive(Debug, Clone, Copy)]
@@ -98,11 +108,42 @@ impl Daemon {
         }
     }
 
-    /// Writes every record that is old.
+    /// Writes every record that is old. What cannot be written is tried again with the next, and in a while.
     pub(super) fn save(&mut self) {
         for name in std::mem::take(&mut self.stale) {
-            if let Err(error) = self.write(&name) {
-                tracing::error!(%name, "{error}; the next emperor would not know what this vassal does now");
+            match self.write(&name) {
+                Ok(()) if self.unwritten.records.remove(&name) => {
+                    tracing::info!(%name, "the vassal's state can be written again");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if self.unwritten.records.insert(name.clone()) {
+                        tracing::error!(%name, "{error}; until then another emperor would not know what this vassal does now");
+                    }
+                    self.record_soon(&name);
+                }
+            }
+        }
+    }
+
+    /// Writes down which addresses were given, if there are new ones. The same holds for it.
+    pub(super) fn remember(&mut self) {
+        let book = self.emperor.book().remembered();
+        if *book == self.remembered {
+            return;
+        }
+        match self.state.remember(book) {
+            Ok(()) => {
+                self.remembered = book.clone();
+                if std::mem::take(&mut self.unwritten.addresses) {
+                    tracing::info!("addresses can be remembered again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.unwritten.addresses, true) {
+                    tracing::error!("{error}; until then addresses may change after a restart");
+                }
+                self.stirred(Instant::now());
             }
         }
     }
@@ -140,6 +181,9 @@ impl Daemon {
             why: vassal.state.rest().map(ToString::to_string),
             last_end: vassal.last_end.clone(),
             traffic: self.traffic_of(name),
+            log: LogRecord {
+                dropped: self.logs.dropped(name),
+            },
             kept: kept(vassal, life, alive),
             under: Box::new((**under).clone()),
         }
@@ -173,14 +217,14 @@ impl Daemon {
         let mut last = None;
         for (life, alive) in self.lives.range_mut(from..).take(AT_ONCE) {
             last = Some(*life);
-            if let Some(traffic) = alive.port.and_then(|port| self.fabric.traffic(port))
-                && traffic != alive.written
-            {
-                alive.written = traffic;
+            let traffic = alive.port.and_then(|port| self.fabric.traffic(port));
+            let counted = (traffic.unwrap_or_default(), self.logs.dropped(&alive.name));
+            if counted != alive.written {
+                alive.written = counted;
                 self.stale.insert(alive.name.clone());
             }
         }
-        self.save();
+        // What is written down in vain from here on stirs them again.
         self.counters = match last {
             Some(Life(last)) => Counters::BeingWritten {
                 from: Life(last + 1),
@@ -189,6 +233,8 @@ impl Daemon {
             None if again => Counters::Due(now + COUNTERS),
             None => Counters::Written,
         };
+        self.remember();
+        self.save();
     }
 
     /// Writes everything as it is now. Exact only if no packet moves.

@@ -20,7 +20,7 @@ use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
-use super::bookkeeping::Counters;
+use super::bookkeeping::{Counters, Unwritten};
 use super::demand::Demands;
 use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
@@ -37,6 +37,7 @@ use super::state::StateFiles;
 use super::succession::{Quiet, is_quiet};
 use super::upgrade::{Image, Inherited};
 use super::uplink::Uplink;
+use super::vigil::Vigil;
 use super::watch::Watch;
 use super::workers::{DeviceLost, Report, Workers};
 
@@ -57,10 +58,12 @@ pub(super) struct Alive {
     pub(super) spoken: Spoken,
     pub(super) probe: Option<Probing>,
     pub(super) port: Option<PortId>,
+    /// Who looks after its interface, if it can change that.
+    pub(super) vigil: Option<Vigil>,
     /// Its `post_start` was called.
     pub(super) started: bool,
-    /// The counters of its port as they were written down last.
-    pub(super) written: Traffic,
+    /// The counters of its port, and bytes of its output that were dropped, as they were written down last.
+    pub(super) written: (Traffic, u64),
 }
 
 /// The emperor's process.
@@ -88,6 +91,8 @@ pub struct Daemon {
     pub(super) signals: Signals,
     /// Vassals whose records are old.
     pub(super) stale: BTreeSet<Name>,
+    /// What the operator was told cannot be written down.
+    pub(super) unwritten: Unwritten,
     pub(super) counters: Counters,
     pub(super) boot: String,
     pub(super) image: Image,
@@ -123,13 +128,12 @@ impl Daemon {
         let (run, lock) = (&settings.run_directory, inherited.lock.take());
         let state = StateFiles::open(run, &settings.state_directory, lock)?;
         let remembered = state.remembered()?;
-        let (herald, news) = mpsc::unbounded_channel();
-        let (report, reports) = mpsc::unbounded_channel();
+        let ((herald, news), (report, reports)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         settings.router.offload = offload(settings.router.offload, &state).await?;
         let (mut fabric, mut workers) = router(&settings, &report)?;
         let left = (&state, inherited.uplink.take());
         let uplink = Uplink::start(&settings, image.station, left, &mut fabric, &mut workers).await?;
-        let book = AddressBook::new(remembered.clone());
+        let (book, pulse) = (AddressBook::new(remembered.clone()), workers.pulse().clone());
         let mut daemon = Self {
             facts: Facts {
                 identities: image.station.identities(),
@@ -142,7 +146,7 @@ impl Daemon {
             fabric,
             workers,
             uplink,
-            logs: Logs::start(settings.log_directory.clone(), screen)?,
+            logs: Logs::start(settings.log_directory.clone(), screen, pulse)?,
             state,
             remembered,
             cradle: Arc::new(Cradle::new()?),
@@ -154,6 +158,7 @@ impl Daemon {
             reports,
             signals,
             stale: BTreeSet::new(),
+            unwritten: Unwritten::default(),
             counters: Counters::Written,
             boot: process::boot(),
             image,
@@ -311,17 +316,6 @@ impl Daemon {
         let name = alive.name.clone();
         let word = Word::Fault(Fault::DeviceLost);
         self.tell(Event::Says { name, life, word });
-    }
-
-    fn remember(&mut self) {
-        let book = self.emperor.book().remembered();
-        if *book == self.remembered {
-            return;
-        }
-        match self.state.remember(book) {
-            Ok(()) => self.remembered = book.clone(),
-            Err(error) => tracing::error!("{error}; addresses may change after a restart"),
-        }
     }
 
     /// Traffic of a vassal over all its lives.

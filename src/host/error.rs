@@ -106,6 +106,8 @@ pub enum Doing {
     MapIds,
     SeparateTree,
     Listen,
+    FindJournal,
+    WriteLog,
 }
 
 impl fmt::Display for Doing {
@@ -148,6 +150,8 @@ impl fmt::Display for Doing {
             Self::MapIds => "writing",
             Self::SeparateTree => "making a cgroup for",
             Self::Listen => "listening on",
+            Self::FindJournal => "reaching the journal at",
+            Self::WriteLog => "writing to",
         })
     }
 }
@@ -208,6 +212,11 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
             "run as root, or let this program create user namespaces (on Ubuntu: an AppArmor profile with `userns,`)",
         ),
         (Doing::ReadState, Errno::EINVAL) => Some("it is damaged; remove it, and addresses are given anew"),
+        (
+            Doing::OpenLog | Doing::WriteLog | Doing::WriteState | Doing::MakeDirectory,
+            Errno::ENOSPC | Errno::EDQUOT,
+        ) => Some("make room there"),
+        (Doing::FindJournal, _) => Some("no systemd-journald runs here; set log.to to file"),
         (Doing::Listen, Errno::EADDRINUSE) => {
             Some("another program listens there, or what lies there is no socket that nobody uses")
         }
@@ -217,6 +226,13 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::SeparateTree, _) => Some(
             "without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces",
         ),
+        (Doing::Clone | Doing::EnterNamespace | Doing::Listen | Doing::StartWorker, Errno::EAGAIN) => Some(
+            "no more processes are allowed here: raise the emperor's limit (LimitNPROC= or TasksMax= of its unit, pids.max of its cgroup)",
+        ),
+        (_, Errno::EMFILE) => {
+            Some("raise the emperor's limit of open files (LimitNOFILE= of its unit, ulimit -n)")
+        }
+        (_, Errno::ENFILE) => Some("the whole system has too many open files: raise fs.file-max"),
         _ => None,
     }
 }

@@ -1,12 +1,15 @@
 //! Gives a link its addresses, MTU and routes, over a netlink socket that was opened inside its namespace.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::address::AddressHeaderFlags;
-use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage,
+};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
@@ -85,6 +88,75 @@ async fn connected(socket: OwnedFd, plan: &LinkPlan, judge: Judge) -> Result<(),
         result = perform(&handle, plan, judge) => result,
         () = connection => Err(HostError::new(Doing::OpenNetlink, &plan.device, Errno::EPIPE)),
     }
+}
+
+/// A link as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// It is set up.
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// Looks at the link `device` in the namespace that `socket` was opened in; `None` if there is none.
+///
+/// # Errors
+/// If the kernel refuses to say.
+pub async fn look(socket: OwnedFd, device: &str) -> Result<Option<Seen>, HostError> {
+    let (connection, handle, _unsolicited) = rtnetlink::from_socket(tokio_socket(socket));
+    tokio::select! {
+        biased;
+        result = see(&handle, device) => result,
+        () = connection => Err(HostError::new(Doing::OpenNetlink, device, Errno::EPIPE)),
+    }
+}
+
+async fn see(handle: &Handle, device: &str) -> Result<Option<Seen>, HostError> {
+    let mut links = handle.link().get().match_name(device).execute();
+    let link = match links.try_next().await {
+        Ok(Some(link)) => link,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            let error = refusal(Doing::FindLink, device, &error);
+            return if error.errno == Errno::ENODEV {
+                Ok(None)
+            } else {
+                Err(error)
+            };
+        }
+    };
+    let mtu = link.attributes.iter().find_map(|attribute| {
+        if let LinkAttribute::Mtu(mtu) = attribute {
+            Some(*mtu)
+        } else {
+            None
+        }
+    });
+    let index = link.header.index;
+    let mut addresses = BTreeSet::new();
+    let mut listed = handle.address().get().set_link_index_filter(index).execute();
+    while let Some(message) = listed
+        .try_next()
+        .await
+        .map_err(|error| refusal(Doing::FindLink, device, &error))?
+    {
+        // The own end of a link; on a link of one end it is the only one.
+        addresses.extend(message.attributes.iter().filter_map(|attribute| {
+            if let AddressAttribute::Local(address) | AddressAttribute::Address(address) = attribute {
+                Some(*address)
+            } else {
+                None
+            }
+        }));
+    }
+    Ok(Some(Seen {
+        up: link.header.flags.contains(LinkFlags::Up),
+        mtu: mtu.unwrap_or_default(),
+        addresses,
+    }))
 }
 
 /// The order matters: IPv6 is told to be silent before the link is up, and routes need a link that is up.

@@ -47,6 +47,7 @@ pub mod tree;
 pub mod tun;
 pub mod upgrade;
 pub mod uplink;
+mod vigil;
 pub mod watch;
 mod way;
 pub mod workers;

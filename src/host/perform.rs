@@ -99,8 +99,9 @@ impl Daemon {
             spoken: Spoken::default(),
             probe: None,
             port: None,
+            vigil: None,
             started: false,
-            written: Traffic::default(),
+            written: <(Traffic, u64)>::default(),
         };
         let birth = Birth {
             definition,
@@ -163,6 +164,7 @@ impl Daemon {
                     life,
                     pid,
                 });
+                self.keep_vigil(life);
                 self.greet(&name);
             }
             News::Ask(by) => self.ask(life, by),

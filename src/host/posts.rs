@@ -4,7 +4,7 @@
 //! watch of a path costs little; so whoever looks asks for all of them each time, and a directory that took another's
 //! path is watched from that look on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(super) struct Posts {
     /// `None` where inotify refuses.
     watcher: Option<RecommendedWatcher>,
     events: Arc<Notify>,
+    /// What the operator was told cannot be watched.
+    refused: BTreeSet<PathBuf>,
     held: BTreeMap<PathBuf, Identity>,
     wanted: BTreeMap<PathBuf, Identity>,
 }
@@ -26,40 +28,70 @@ pub(super) struct Posts {
 type Identity = (u64, u64);
 
 impl Posts {
-    /// Nothing is watched yet. Says so if the kernel gives no inotify, as when the user has too many.
+    /// Nothing is watched yet.
     pub(super) fn new() -> Self {
-        let events = Arc::new(Notify::new());
-        let poke = events.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.as_ref().map_or(true, matters) {
-                poke.notify_one();
-            }
-        });
-        let watcher = watcher.inspect_err(
-            |error| tracing::warn!(%error, "inotify refused; the directories are read every second"),
-        );
         Self {
-            watcher: watcher.ok(),
-            events,
+            watcher: None,
+            events: Arc::new(Notify::new()),
+            refused: BTreeSet::new(),
             held: BTreeMap::new(),
             wanted: BTreeMap::new(),
         }
     }
 
+    /// Asks the kernel for its events, again if it has refused before.
+    fn watcher(&mut self) -> Option<&mut RecommendedWatcher> {
+        if self.watcher.is_none() {
+            let poke = self.events.clone();
+            let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if event.as_ref().map_or(true, matters) {
+                    poke.notify_one();
+                }
+            });
+            let watcher = watcher.map_err(|error| error.to_string());
+            self.tell(Path::new("inotify"), watcher.as_ref().err());
+            self.watcher = watcher.ok();
+        }
+        self.watcher.as_mut()
+    }
+
+    /// Tells what the kernel refuses to watch when it begins to, and when it does no longer.
+    fn tell(&mut self, what: &Path, refusal: Option<&String>) {
+        let (shown, known) = (what.display(), self.refused.contains(what));
+        match refusal {
+            Some(why) if !known => {
+                tracing::warn!("{shown} refused: {why}; the directories are read every second");
+                self.refused.insert(what.to_owned());
+            }
+            None if known => {
+                tracing::info!("{shown} works again; the directories are read when they change");
+                self.refused.remove(what);
+            }
+            Some(_) | None => {}
+        }
+    }
+
     /// From here on events in `directory` are told; false if that cannot be.
     pub(super) fn watch(&mut self, directory: &Path) -> bool {
-        let Some(watcher) = &mut self.watcher else {
+        if self.watcher().is_none() {
             return false;
-        };
+        }
         let Ok(found) = directory.metadata() else {
             return false;
         };
         let identity = (found.dev(), found.ino());
-        if self.held.get(directory).is_some_and(|held| *held != identity) {
+        let replaced = self.held.get(directory).is_some_and(|held| *held != identity);
+        let Some(watcher) = self.watcher() else {
+            return false;
+        };
+        if replaced {
             // Another one has taken its path; it has ended already if the old one is gone.
             let _ = watcher.unwatch(directory);
         }
-        let watched = watcher.watch(directory, RecursiveMode::NonRecursive).is_ok();
+        let watched = watcher.watch(directory, RecursiveMode::NonRecursive);
+        let watched = watched.map_err(|error| error.to_string());
+        self.tell(directory, watched.as_ref().err());
+        let watched = watched.is_ok();
         if watched {
             self.wanted.insert(directory.to_owned(), identity);
         }

@@ -48,6 +48,9 @@ pub struct Record {
     pub last_end: Option<End>,
     /// What it moved and lost in all its lives.
     pub traffic: Traffic,
+    /// What became of its output.
+    #[serde(default)]
+    pub log: LogRecord,
     /// Where it is, as far as another emperor can go on from there.
     pub kept: Kept,
     /// The definition that its process was started with, or will be.
@@ -62,6 +65,13 @@ impl Record {
             Kept::Unborn { .. } | Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => false,
         }
     }
+}
+
+/// What became of a vassal's output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// Bytes of it that were dropped, in all its lives.
+    pub dropped: u64,
 }
 
 /// Where a vassal is.

@@ -16,13 +16,14 @@ impl Daemon {
             let ready = run.is_some_and(Run::is_ready);
             let (state, restarts) = (vassal.state.word(), vassal.restarts);
             let traffic = counters(&self.traffic_of(name));
+            let dropped = self.logs.dropped(name);
             let spoken = vassal.state.life().and_then(|life| self.lives.get(&life));
             let spoken = spoken.map(|alive| says(&alive.spoken)).unwrap_or_default();
             let last_end = vassal.last_end.as_ref();
             let last_end = last_end.map(ToString::to_string).unwrap_or_default();
             let why = vassal.state.rest().map(ToString::to_string).unwrap_or_default();
             tracing::info!(
-                "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic}{spoken} last_end={last_end:?} why={why:?}"
+                "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic} log.dropped={dropped}{spoken} last_end={last_end:?} why={why:?}"
             );
         }
         let device = &self.settings.router.device;

@@ -127,6 +127,7 @@ impl Daemon {
         let logs = self.logs.pause();
         self.workers.stop();
         self.write_all();
+        super::logs::stderr::flush();
         let why = self.exec(&relief.binary);
         drop(logs);
         if let Err(error) = self.workers.resume(&self.report) {

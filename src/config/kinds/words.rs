@@ -104,6 +104,7 @@ impl Choice for LogTarget {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("file", Self::File),
         ("inherit", Self::Inherit),
+        ("journal", Self::Journal),
         ("none", Self::None),
     ];
 }

@@ -5,7 +5,6 @@ use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -76,25 +75,15 @@ pub(super) struct Desk {
     writer: OwnedFd,
 }
 
-thread_local! {
-    /// One for all: it is empty between two chunks.
-    static DESK: RefCell<Option<Rc<Desk>>> = const { RefCell::new(None) };
-}
-
 impl Desk {
-    /// The thread's.
-    pub(super) fn new() -> Result<Rc<Self>, Errno> {
-        DESK.with_borrow_mut(|desk| match desk {
-            Some(desk) => Ok(desk.clone()),
-            None => {
-                let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-                Ok(desk.insert(Rc::new(Self { reader, writer })).clone())
-            }
-        })
+    /// One for all pipes: it is empty between two chunks.
+    pub(super) fn new() -> Result<Self, Errno> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        Ok(Self { reader, writer })
     }
 
-    /// Copies one chunk to `sink`, then takes it out of `pipe`; its length, 0 at the end. The buffer lives on the
-    /// stack, not in the waiting task.
+    /// Copies one chunk to `sink`; its length, 0 at the end. It stays in `pipe`. The buffer lives on the stack, not in
+    /// the waiting task.
     pub(super) fn copy(&self, pipe: &OwnedFd, sink: &RefCell<Sink>) -> Result<usize, Errno> {
         let mut chunk = [0; CHUNK];
         let length = tee(pipe, &self.writer, CHUNK, SpliceFFlags::SPLICE_F_NONBLOCK)?;
@@ -103,6 +92,12 @@ impl Desk {
             copied += read(&self.reader, &mut chunk[copied..length])?;
         }
         sink.borrow_mut().take(&chunk[..length]);
+        Ok(length)
+    }
+
+    /// Takes out of `pipe` what was copied.
+    pub(super) fn take(pipe: &OwnedFd, length: usize) -> Result<(), Errno> {
+        let mut chunk = [0; CHUNK];
         let mut taken = 0;
         while taken < length {
             match read(pipe, &mut chunk[taken..length]) {
@@ -113,6 +108,6 @@ impl Desk {
                 Err(errno) => return Err(errno),
             }
         }
-        Ok(length)
+        Ok(())
     }
 }

@@ -1,10 +1,10 @@
-//! Where vassals' output goes: files with rotation, or the terminal behind the vassal's name.
+//! Where vassals' output goes: files with rotation, the terminal behind the vassal's name, or the journal.
 //!
 //! A vassal writes into a pipe. A thread of its own takes what is there and hands it to the vassal's `Sink`;
 //! so neither a flood of output nor a disk that hangs ever delays the emperor. No buffer is kept for a vassal
 //! that is silent, and one that writes more than others can only fill its pipe and wait. Files get the bytes
 //! as they came; on a terminal every control character is shown as an escape, so that a vassal cannot move
-//! the operator's cursor or recolour his screen.
+//! the operator's cursor or recolour his screen. What nobody takes is dropped and counted: see `sink`.
 //!
 //! The pipe outlives the emperor: it is a FIFO in the run directory, one for each life, which the vassal holds
 //! open for reading too. So a vassal whose emperor has died is not killed by SIGPIPE; what it writes waits in
@@ -14,8 +14,12 @@
 //! way there is lost.
 
 mod fifo;
+mod journal;
+mod losses;
+mod outlets;
 mod rotating;
 mod sink;
+pub mod stderr;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -23,6 +27,7 @@ use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -38,13 +43,18 @@ use crate::config::{Definition, Name};
 use crate::sys::readiness::readable;
 
 use self::fifo::{Desk, Fifo};
-use self::sink::{LONGEST_LINE, Sink};
+use self::losses::Dropped;
+use self::outlets::{LONGEST_LINE, Outlets};
+use self::sink::Sink;
 use super::error::{Doing, HostError};
+use super::pulse::Pulse;
 
 /// Every vassal's output.
 pub struct Logs {
     directory: PathBuf,
     screen: Screen,
+    pulse: Arc<Pulse>,
+    dropped: BTreeMap<Name, Dropped>,
     orders: Option<UnboundedSender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,19 +100,22 @@ impl Screen {
 }
 
 impl Logs {
-    /// Log files lie in `directory`, which is made when the first is written.
-    pub fn start(directory: PathBuf, screen: Screen) -> Result<Self, HostError> {
+    /// Log files lie in `directory`, which is made when the first is written. What is dropped stirs `pulse`.
+    pub fn start(directory: PathBuf, screen: Screen, pulse: Arc<Pulse>) -> Result<Self, HostError> {
         let failed = |e: &std::io::Error| HostError::from_io(Doing::StartWorker, "the logs", e);
         let (orders, received) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| failed(&e))?;
+        let desk = Desk::new().map_err(|errno| failed(&errno.into()))?;
         let thread = std::thread::Builder::new()
             .name("logs".to_owned())
-            .spawn(move || LocalSet::new().block_on(&runtime, keep(received)))
+            .spawn(move || LocalSet::new().block_on(&runtime, keep(received, screen, desk)))
             .map_err(|e| failed(&e))?;
         Ok(Self {
             directory,
             screen,
+            pulse,
+            dropped: BTreeMap::new(),
             orders: Some(orders),
             thread: Some(thread),
         })
@@ -110,7 +123,8 @@ impl Logs {
 
     /// Makes the FIFO of one life at `path` and has it read; what comes back is the vassal's end.
     pub fn open(&mut self, definition: &Definition, path: &Path) -> Result<OwnedFd, HostError> {
-        let mut sink = Sink::open(definition, &self.directory, self.screen)?;
+        let mut sink = self.sink(definition);
+        sink.open()?;
         sink.begin_line();
         let fifo = Fifo::make(path)?;
         let theirs = fifo.end_of_vassal(definition)?;
@@ -127,23 +141,26 @@ impl Logs {
         Ok(theirs)
     }
 
-    /// Goes on reading the FIFO of a life that began under another emperor.
+    /// Goes on reading the FIFO of a life that began under another emperor. Where its output cannot go now, it goes
+    /// later: it is read in any case, because the vassal would stand still when its pipe is full.
     pub fn adopt(&mut self, definition: &Definition, path: &Path) -> Result<(), HostError> {
         let fifo = Fifo::open(path)?;
-        let sink = Sink::open(definition, &self.directory, self.screen)?;
+        let sink = self.sink(definition);
         self.order(Order::Read(definition.name.clone(), sink, fifo));
         Ok(())
     }
 
     /// Applies the `log` keys of the newest definition.
     pub fn update(&mut self, definition: &Definition) -> Result<(), HostError> {
-        let sink = Sink::open(definition, &self.directory, self.screen)?;
+        let mut sink = self.sink(definition);
+        sink.open()?;
         self.order(Order::Update(definition.name.clone(), sink));
         Ok(())
     }
 
     /// The vassal is gone. What is still in its pipe is written all the same.
     pub fn forget(&mut self, name: &Name) {
+        self.dropped.remove(name);
         self.order(Order::Forget(name.clone()));
     }
 
@@ -168,6 +185,24 @@ impl Logs {
         }
     }
 
+    /// Bytes of a vassal's output that were dropped, in all its lives.
+    pub fn dropped(&self, name: &Name) -> u64 {
+        self.dropped.get(name).map_or(0, Dropped::get)
+    }
+
+    /// So many were under an earlier emperor.
+    pub fn resume(&mut self, name: &Name, bytes: u64) {
+        let dropped = Dropped::new(bytes, self.pulse.clone());
+        self.dropped.insert(name.clone(), dropped);
+    }
+
+    fn sink(&mut self, definition: &Definition) -> Sink {
+        let name = definition.name.clone();
+        let dropped = self.dropped.entry(name);
+        let dropped = dropped.or_insert_with(|| Dropped::new(0, self.pulse.clone()));
+        Sink::new(definition, &self.directory, self.screen, dropped)
+    }
+
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
             // The thread ends only after this sender.
@@ -190,7 +225,8 @@ pub struct Pause(#[allow(dead_code, reason = "its end is the message")] Sender<(
 type Shared = Rc<RefCell<Sink>>;
 
 /// The thread: one task a pipe, until the emperor ends and the last pipe is empty.
-async fn keep(mut orders: UnboundedReceiver<Order>) {
+async fn keep(mut orders: UnboundedReceiver<Order>, screen: Screen, desk: Desk) {
+    let (outlets, desk) = (Outlets::new(screen), Rc::new(desk));
     let mut sinks = BTreeMap::<Name, Shared>::new();
     let mut pumps = JoinSet::new();
     while let Some(order) = orders.recv().await {
@@ -203,11 +239,11 @@ async fn keep(mut orders: UnboundedReceiver<Order>) {
                     }
                     None => sinks.entry(name).or_insert(Rc::new(RefCell::new(sink))).clone(),
                 };
-                pumps.spawn_local(pump(fifo, shared));
+                pumps.spawn_local(pump(fifo, shared, outlets.clone(), desk.clone()));
             }
             Order::Hook(name, moment, pipe) => {
                 if let Some(shared) = sinks.get(&name) {
-                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone()));
+                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone(), outlets.clone()));
                 }
             }
             Order::Update(name, sink) => {
@@ -231,17 +267,26 @@ async fn keep(mut orders: UnboundedReceiver<Order>) {
 }
 
 /// Moves one life's output until the last writer is gone; then nobody can open the FIFO any more.
-async fn pump(fifo: Fifo, sink: Shared) {
-    let (Ok(watched), Ok(desk)) = (readable(fifo.reader.clone()), Desk::new()) else {
-        tracing::error!(fifo = %fifo.path.display(), "output is not read: no descriptor is left for it");
-        return;
+async fn pump(fifo: Fifo, sink: Shared, outlets: Outlets, desk: Rc<Desk>) {
+    let watched = match readable(fifo.reader.clone()) {
+        Ok(watched) => watched,
+        Err(error) => {
+            tracing::error!(fifo = %fifo.path.display(), %error, "output is not read");
+            return;
+        }
     };
     while let Ok(mut ready) = watched.readable().await {
-        match desk.copy(&fifo.reader, &sink) {
+        let copied = match desk.copy(&fifo.reader, &sink) {
             Ok(0) => break,
-            Ok(_) => {}
+            Ok(length) => {
+                send(&sink, &outlets).await;
+                Desk::take(&fifo.reader, length)
+            }
+            Err(errno) => Err(errno),
+        };
+        match copied {
+            Ok(()) | Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => ready.clear_ready(),
-            Err(Errno::EINTR) => {}
             Err(errno) => {
                 tracing::error!(fifo = %fifo.path.display(), errno = errno.desc(), "output cannot be read");
                 break;
@@ -250,11 +295,26 @@ async fn pump(fifo: Fifo, sink: Shared) {
         tokio::task::yield_now().await;
     }
     sink.borrow_mut().end();
+    send(&sink, &outlets).await;
     fifo.remove();
 }
 
+/// Sends the lines that wait, or gives them up.
+async fn send(sink: &Shared, outlets: &Outlets) {
+    loop {
+        let stuck = sink.borrow_mut().send(outlets);
+        let Some((outlet, until)) = stuck else { return };
+        if tokio::time::timeout_at(until.into(), outlets.room(outlet))
+            .await
+            .is_err()
+        {
+            return sink.borrow_mut().give_up();
+        }
+    }
+}
+
 /// Moves one hook's output, line by line, so that it and the vassal's own cannot tear each other's.
-async fn pump_hook(moment: &'static str, output: OwnedFd, sink: Shared) {
+async fn pump_hook(moment: &'static str, output: OwnedFd, sink: Shared, outlets: Outlets) {
     let Ok(reader) = pipe::Receiver::from_owned_fd(output) else {
         return;
     };
@@ -265,7 +325,10 @@ async fn pump_hook(moment: &'static str, output: OwnedFd, sink: Shared) {
         line.clear();
         match lines.read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => sink.borrow_mut().insert(moment, &line),
+            Ok(_) => {
+                sink.borrow_mut().insert(moment, &line);
+                send(&sink, &outlets).await;
+            }
         }
     }
 }

@@ -1,73 +1,144 @@
-//! Where one vassal's output goes: its file, the screen, both or neither.
+//! Where one vassal's output goes: its file, the screen or the journal, both or neither.
+//!
+//! A file takes bytes as they came, at once or not at all. The screen and the journal take lines, when they have room. A
+//! vassal waits for room for a second at most, however much it says; then its lines are dropped until there is
+//! room again. What is dropped is counted, and the place where it would stand says how much.
 
-use std::io::Write;
+use std::collections::VecDeque;
 use std::path::Path;
-
-use anstyle::{AnsiColor, Style};
+use std::time::{Duration, Instant};
 
 use crate::config::Definition;
 use crate::config::definition::LogTarget;
 
 use super::Screen;
+use super::journal;
+use super::losses::{Dropped, Losses};
+use super::outlets::{Outlet, Outlets, Refusal};
 use super::rotating::Rotating;
 use crate::host::error::HostError;
 
-/// A line on its way to the screen that is longer than this is cut into several.
-pub(super) const LONGEST_LINE: usize = 16 * 1024;
+/// A vassal waits this long for the screen or the journal.
+const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where one vassal's lines go.
+/// Where one vassal's output goes.
 pub(super) struct Sink {
     name: String,
-    file: Option<Rotating>,
-    shown: bool,
-    screen: Screen,
+    file: Option<(Rotating, Losses)>,
+    outlet: Option<(Outlet, Losses)>,
+    /// The line that has begun.
     started: Vec<u8>,
+    /// Lines that are to go out, with the bytes of the vassal's that they stand for.
+    waiting: VecDeque<(Vec<u8>, usize)>,
+    /// Since when nothing goes out.
+    stuck: Option<Instant>,
 }
 
 impl Sink {
-    pub(super) fn open(definition: &Definition, directory: &Path, screen: Screen) -> Result<Self, HostError> {
+    /// What `definition` says.
+    pub(super) fn new(definition: &Definition, directory: &Path, screen: Screen, dropped: &Dropped) -> Self {
         let name = definition.name.to_string();
-        let file = match definition.log.to {
-            LogTarget::File => Some(Rotating::open(directory, &name, &definition.log)?),
-            LogTarget::Inherit | LogTarget::None => None,
+        let counting = || Losses::new(Some(dropped.clone()));
+        let file = || (Rotating::new(directory, &name, &definition.log), counting());
+        // What the screen does not show of it is in the file.
+        let shown = screen.terminal.then(|| (Outlet::Screen, Losses::new(None)));
+        let (file, outlet) = match definition.log.to {
+            LogTarget::File => (Some(file()), shown),
+            LogTarget::Journal => (None, Some((Outlet::Journal, counting()))),
+            LogTarget::Inherit => (None, Some((Outlet::Screen, counting()))),
+            LogTarget::None => (None, None),
         };
-        let shown = match definition.log.to {
-            LogTarget::File => screen.terminal,
-            LogTarget::Inherit => true,
-            LogTarget::None => false,
-        };
-        Ok(Self {
+        Self {
             name,
             file,
-            shown,
-            screen,
+            outlet,
             started: Vec::new(),
-        })
+            waiting: VecDeque::new(),
+            stuck: None,
+        }
     }
 
-    pub(super) fn become_like(&mut self, newer: Self) {
-        let started = std::mem::take(&mut self.started);
-        *self = Self { started, ..newer };
+    /// Opens the file, or looks whether there is a journal.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, or there is none. Output is taken all the same, as far as it can be then.
+    pub(super) fn open(&mut self) -> Result<(), HostError> {
+        if let Some((file, _)) = &mut self.file {
+            file.open()?;
+        }
+        match &self.outlet {
+            Some((Outlet::Journal, _)) => journal::check(),
+            Some((Outlet::Screen, _)) | None => Ok(()),
+        }
     }
 
-    pub(super) fn take(&mut self, bytes: &[u8]) {
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.write(bytes)
+    /// The same vassal's output goes where `newer` says from here on.
+    pub(super) fn become_like(&mut self, mut newer: Self) {
+        if let (Some((_, before)), Some((_, losses))) = (&self.file, &mut newer.file) {
+            losses.go_on(before);
+        }
+        if let (Some((old, before)), Some((new, losses))) = (&self.outlet, &mut newer.outlet)
+            && old == new
         {
-            tracing::error!(vassal = %self.name, %error, "output lost");
+            losses.go_on(before);
+            newer.stuck = self.stuck;
         }
-        if !self.shown {
-            return;
-        }
+        let started = std::mem::take(&mut self.started);
+        let waiting = std::mem::take(&mut self.waiting);
+        *self = Self {
+            started,
+            waiting,
+            ..newer
+        };
+    }
+
+    /// Takes output: the file has it then, lines wait for [`send`](Self::send).
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.write(bytes);
+        let Some((outlet, _)) = &self.outlet else { return };
+        let longest = outlet.longest();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.started.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || self.started.len() >= LONGEST_LINE {
-                self.flush();
+            if piece.ends_with(b"\n") || self.started.len() >= longest {
+                self.end_started();
             }
         }
     }
 
-    /// Writes one line of a hook.
+    fn write(&mut self, bytes: &[u8]) {
+        let Some((file, losses)) = &mut self.file else {
+            return;
+        };
+        let written = match losses.mark() {
+            None => file.write(bytes),
+            Some(mark) => {
+                let between = if file.is_between_lines() { "" } else { "\n" };
+                let mark = [between, &mark].concat();
+                let written = file.write(&[mark.as_bytes(), bytes].concat());
+                // The mark's own bytes are none of the vassal's.
+                written.map_err(|mut unwritten| {
+                    let theirs = unwritten.written.checked_sub(mark.len());
+                    if theirs.is_some() {
+                        losses.marked();
+                    }
+                    unwritten.written = theirs.unwrap_or_default();
+                    unwritten
+                })
+            }
+        };
+        match written {
+            Ok(()) => {
+                losses.marked();
+                losses.came_through(&self.name);
+            }
+            Err(unwritten) => {
+                let lost = bytes.len() - unwritten.written.min(bytes.len());
+                losses.add(&self.name, lost, &unwritten.error.to_string());
+            }
+        }
+    }
+
+    /// Takes one line of a hook.
     pub(super) fn insert(&mut self, moment: &str, line: &[u8]) {
         let started = std::mem::take(&mut self.started);
         self.begin_line();
@@ -78,84 +149,63 @@ impl Sink {
 
     /// A life begins: not in the middle of a line.
     pub(super) fn begin_line(&mut self) {
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.end_line()
-        {
-            tracing::error!(vassal = %self.name, %error, "output lost");
+        if let Some((file, _)) = &mut self.file {
+            file.end_line();
         }
     }
 
     /// A life has ended, and its last line with it.
     pub(super) fn end(&mut self) {
-        self.flush();
+        self.end_started();
         self.begin_line();
     }
 
-    /// Shows the line that was started.
-    fn flush(&mut self) {
+    fn end_started(&mut self) {
         let line = std::mem::take(&mut self.started);
-        if !line.is_empty() && self.shown {
-            self.show(&printable(line.strip_suffix(b"\n").unwrap_or(&line)));
+        if !line.is_empty() && self.outlet.is_some() {
+            let bytes = line.len();
+            let line = line.strip_suffix(b"\n").map(<[u8]>::to_vec).unwrap_or(line);
+            self.waiting.push_back((line, bytes));
         }
     }
 
-    fn show(&self, line: &str) {
-        if self.screen.json {
-            return tracing::info!(target: "vassal", vassal = %self.name, "{line}");
-        }
-        let style = if self.screen.colour {
-            colour_of(&self.name)
-        } else {
-            Style::new()
+    /// Sends the lines that wait, as far as there is room. Where there is none: until when it is worth waiting for
+    /// it.
+    pub(super) fn send(&mut self, outlets: &Outlets) -> Option<(Outlet, Instant)> {
+        let Some((outlet, losses)) = &mut self.outlet else {
+            self.waiting.clear();
+            return None;
         };
-        let text = format!("{style}{:<12} |{style:#} {line}\n", self.name);
-        // A closed terminal must not end the emperor.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        while let Some((line, bytes)) = self.waiting.front() {
+            let mut sent = Ok(());
+            if let Some(mark) = losses.mark() {
+                sent = outlets.give(*outlet, &self.name, mark.trim_end().as_bytes());
+                if sent.is_ok() {
+                    losses.marked();
+                }
+            }
+            match sent.and_then(|()| outlets.give(*outlet, &self.name, line)) {
+                Ok(()) => {
+                    self.stuck = None;
+                    losses.came_through(&self.name);
+                }
+                Err(Refusal::Never(why)) => losses.add(&self.name, *bytes, &why),
+                Err(Refusal::Later) => {
+                    let since = *self.stuck.get_or_insert_with(Instant::now);
+                    return Some((*outlet, since + PATIENCE));
+                }
+            }
+            self.waiting.pop_front();
+        }
+        None
     }
-}
 
-/// A colour for each name, the same in every run.
-fn colour_of(name: &str) -> Style {
-    const COLOURS: [AnsiColor; 6] = [
-        AnsiColor::Cyan,
-        AnsiColor::Green,
-        AnsiColor::Yellow,
-        AnsiColor::Magenta,
-        AnsiColor::Blue,
-        AnsiColor::BrightCyan,
-    ];
-    let sum: usize = name.bytes().map(usize::from).sum();
-    COLOURS[sum % COLOURS.len()].on_default()
-}
-
-/// The line with every control character as an escape; tabs stay.
-fn printable(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    if !text.chars().any(|c| c.is_control() && c != '\t') {
-        return text.into_owned();
-    }
-    text.chars()
-        .flat_map(|c| {
-            let escape = c.is_control() && c != '\t';
-            let (escaped, plain) = if escape {
-                (Some(c.escape_default()), None)
-            } else {
-                (None, Some(c))
-            };
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_never_reach_the_terminal_raw() {
-        assert_eq!(printable(b"plain\ttext"), "plain\ttext");
-        assert_eq!(printable(b"\x1b[2Jgone\r"), r"\u{1b}[2Jgone\r");
-        assert_eq!(printable("\u{9b}2J".as_bytes()), r"\u{9b}2J");
-        assert_eq!(printable(b"\xff"), "\u{fffd}");
+    /// Nobody waits longer for room.
+    pub(super) fn give_up(&mut self) {
+        for (_, bytes) in std::mem::take(&mut self.waiting) {
+            if let Some((outlet, losses)) = &mut self.outlet {
+                losses.add(&self.name, bytes, outlet.is_stuck());
+            }
+        }
     }
 }
