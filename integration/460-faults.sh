@@ -1,0 +1,102 @@
+# What the emperor runs out of, one thing after the other: it says so, everybody else goes on, and all is well again when
+# there is enough.
+
+. "$(dirname "$0")/lib.sh"
+
+others_go_on() { # others_go_on WHAT
+  check "$1: who runs goes on" same_pid web "$WEB"
+  check "$1: and answers" says "hello" fetch http://10.107.0.10:8080/
+}
+start_emperor
+drop_vassal web <<'Y'
+command: [mini-emperor, demo, serve, --port, "8080", --text, hello]
+network: {address: 10.107.0.10}
+Y
+wait_running web
+WEB=$(vassal_pid web)
+wait_for 15 says hello fetch http://10.107.0.10:8080/
+
+# ---- descriptors
+descriptors() { find "/proc/$EMPEROR_PID/fd" -mindepth 1 | wc -l; }
+before=$(descriptors)
+mark
+SOFT=$(prlimit --pid "$EMPEROR_PID" --nofile --noheadings --output SOFT | tr -d " ")
+prlimit --pid "$EMPEROR_PID" --nofile="$((before + 3)):"
+drop_vassal late <<<"{command: [/bin/sleep, infinity], network: {address: 10.107.0.11}}"
+check "no descriptors: a birth fails and says why" wait_for 15 logged "vassal failed; it is tried again" "name=late" "EMFILE" "raise the emperor's limit of open files"
+others_go_on "no descriptors"
+victim=$WEB
+kill -KILL "$victim"
+check "no descriptors: one that dies is buried" wait_for 15 logged "name=web" "killed by signal 9"
+prlimit --pid "$EMPEROR_PID" --nofile="$SOFT:"
+check "when there are enough, both run" wait_running late
+check "the one that died, too" wait_running web "$victim"
+WEB=$(vassal_pid web)
+check "and answer" wait_for 15 says hello fetch http://10.107.0.10:8080/
+rm "$VASSALS/late.yaml"
+wait_gone late
+check "none is lost on the way" wait_for 15 sh -c "[ \$(find /proc/$EMPEROR_PID/fd -mindepth 1 | wc -l) -le $((before + 1)) ]"
+mark
+prlimit --pid "$EMPEROR_PID" --nofile="$(descriptors):"
+kill -USR1 "$EMPEROR_PID"
+check "with none at all, signals are heard" wait_for 15 logged "status name=web"
+others_go_on "not one descriptor"
+drop_vassal unread <<<"{command: [/bin/sleep, infinity]}"
+check "not one descriptor: a file that cannot be read is said" wait_for 15 logged "Too many open files"
+prlimit --pid "$EMPEROR_PID" --nofile="$SOFT:"
+check "and read when there are" wait_running unread
+rm "$VASSALS/unread.yaml"
+wait_gone unread
+check "the emperor ends with 0" stop_emperor
+rm "$VASSALS"/*.yaml
+
+# ---- room for the state
+mkdir -p "$RUN"
+mount -t tmpfs -o size=128k,mode=0755 small "$RUN"
+start_emperor
+drop_vassal web <<'Y'
+command: [mini-emperor, demo, serve, --port, "8080", --text, hello]
+network: {address: 10.107.0.10}
+Y
+wait_running web
+WEB=$(vassal_pid web)
+wait_for 15 says hello fetch http://10.107.0.10:8080/
+dd if=/dev/zero of="$RUN/fill" bs=4k 2>/dev/null || true
+mark
+drop_vassal late <<<"{command: [/bin/sleep, infinity], network: {address: 10.107.0.11}}"
+check "no room for the state: a birth fails and says why" wait_for 15 logged "name=late" "No space left on device" "make room there"
+others_go_on "no room for the state"
+drop_vassal web <<'Y'
+command: [mini-emperor, demo, serve, --port, "8080", --text, hello]
+network: {address: 10.107.0.10}
+restart: {max_delay: 2m}
+Y
+check "no room for the state: what cannot be written of others is said" \
+  wait_for 15 logged "name=web" "No space left on device" "another emperor would not know"
+others_go_on "still no room for the state"
+mark
+rm "$RUN/fill"
+check "when there is room, what could not be written is" wait_for 15 logged "name=web" "can be written again"
+check "when there is room, it runs" wait_running late
+check "the emperor ends with 0" stop_emperor
+umount "$RUN"
+rm "$VASSALS/late.yaml"
+mkdir -p "$STATE"
+mount -t tmpfs -o size=64k,mode=0755 small "$STATE"
+start_emperor
+wait_running web
+WEB=$(vassal_pid web)
+wait_for 15 says hello fetch http://10.107.0.10:8080/
+dd if=/dev/zero of="$STATE/fill" bs=4k 2>/dev/null || true
+mark
+drop_vassal late <<<"{command: [/bin/sleep, infinity]}"
+check "no room for addresses: that they may change is said" wait_for 15 logged "addresses may change after a restart" "No space left"
+check "and the vassal runs all the same" wait_running late
+others_go_on "no room for addresses"
+rm "$STATE/fill"
+drop_vassal after <<<"{command: [/bin/sleep, infinity]}"
+wait_running after
+check "when there is room, they are remembered" wait_for 15 jq -e '.late and .after' "$STATE/addresses.json"
+check "the emperor ends with 0" stop_emperor
+umount "$STATE"
+check "nothing is left" wait_for 15 is "" processes
