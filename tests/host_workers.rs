@@ -306,3 +306,47 @@ fn no_flood_starves_another_port_of_the_same_worker() {
         assert!(least * 20 > *most, "{engine:?}: {sent:?}");
     }
 }
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn beside_a_flood_a_round_trip_is_no_matter_of_seconds() {
+    for engine in ENGINES {
+        let mut village = Village::new(engine);
+        // Ports are dealt out in turn; every second one belongs to the same worker.
+        let members: Vec<_> = (2..=8).map(|host| village.settle(host, None)).collect();
+        let [flooder, _, asker, _, answerer, _, sink] = &members[..] else {
+            unreachable!()
+        };
+        let (ask, answer) = (asker.udp(4000), answerer.udp(53));
+        for socket in [&ask, &answer] {
+            socket
+                .set_read_timeout(Some(std::time::Duration::from_secs(1)))
+                .unwrap();
+        }
+        let flood = flooder.udp(4000);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = flood.send_to(&[0; 64], (sink.address, 9));
+                }
+            });
+            wait_until("the flood has begun", || {
+                let sent = village.traffic(flooder).transmit_packets;
+                if sent > 5000 { Ok(()) } else { Err(sent) }
+            });
+            let answered = (0..300_u32).take_while(|number| {
+                ask.send_to(&number.to_be_bytes(), (answerer.address, 53))
+                    .unwrap();
+                let there = answer.recv(&mut [0; 4]);
+                there.is_ok() && {
+                    answer.send_to(&[1], (asker.address, 4000)).unwrap();
+                    ask.recv(&mut [0; 1]).is_ok()
+                }
+            });
+            let answered = answered.count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(answered, 300, "{engine:?}");
+        });
+    }
+}

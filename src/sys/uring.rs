@@ -89,6 +89,7 @@ pub struct Ring {
     holders: Vec<Holder>,
     /// Writes whose end has not been reported.
     writing: u32,
+    lent: usize,
 }
 
 impl Ring {
@@ -112,6 +113,7 @@ impl Ring {
             memory: Memory::new(buffers.into(), size)?,
             holders: vec![Holder::Us; usize::from(buffers)],
             writing: 0,
+            lent: 0,
         };
         own.prepare().map_err(|error| errno(&error))?;
         (0..buffers).for_each(|buffer| own.give_back(buffer));
@@ -200,9 +202,9 @@ impl Ring {
         self.memory.buffer(at)?.get_mut(..length)
     }
 
-    /// How many writes have not been reported as over.
-    pub fn writing(&self) -> u32 {
-        self.writing
+    /// How many buffers are lent to the kernel, from the next [`turn`](Self::turn) on.
+    pub fn lent(&self) -> usize {
+        self.lent
     }
 
     /// Lends a buffer of ours to the kernel again, from the next [`turn`](Self::turn) on.
@@ -212,6 +214,7 @@ impl Ring {
             return;
         };
         *holder = Holder::Kernel;
+        self.lent += 1;
         if let Some(bytes) = self.memory.buffer(at) {
             self.provided.add(buffer, bytes);
         }
@@ -261,6 +264,7 @@ impl Ring {
             let buffer = cqueue::buffer_select(entry.flags());
             if let Some(holder) = buffer.and_then(|at| self.holders.get_mut(usize::from(at))) {
                 *holder = Holder::Us;
+                self.lent = self.lent.saturating_sub(1);
             }
             if let (Some(buffer), true) = (buffer, result < 0) {
                 self.give_back(buffer);

@@ -1,8 +1,10 @@
 //! The engine of few system calls: io_uring. One call hands over all frames that are to be written and brings all
 //! that have been read.
 //!
-//! A read goes on by itself until no buffer is free; then it ends and stands in a queue, to be asked for anew in the next
-//! turn. The queue's order turns with it, so that among many busy ports each is first in its turn.
+//! A read goes on by itself until no buffer is free; then it ends and stands in a queue. All that stand there are asked for
+//! anew together, once half of the buffers are free again: a read that were asked for while the frames of a flood hold all
+//! buffers would end at once, and always so if it came back every second turn. The queue's order turns as well, so that
+//! among many busy ports each is first in its turn.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -127,11 +129,13 @@ impl UringEngine {
         }
     }
 
-    /// Asks for the reads that have ended.
+    /// Asks for the reads that have ended, if there are buffers for them. Else the writes that hold those are over after
+    /// the next turn.
     fn read_again(&mut self, desk: &Desk) {
-        if !self.ended.is_empty() {
-            self.ended.rotate_left(1);
+        if self.ended.is_empty() || self.ring.lent() < usize::from(BUFFERS / 2) {
+            return;
         }
+        self.ended.rotate_left(1);
         let ring = &mut self.ring;
         self.ended.retain(|port| match desk.device(*port) {
             Some(device) => ring.read(device.tun.as_fd(), port.to_token()).is_err(),
@@ -152,13 +156,12 @@ impl Carrier for UringEngine {
     }
 
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
-        // A read that has ended waits for the buffers that leave now; without one it would end at once.
+        // Whoever stands in the queue waits for no more than the buffers that leave now.
         let submitted = self.ring.turn(wait && self.ended.is_empty())?;
         if wait {
             desk.wake();
         }
         self.collect(desk);
-        self.read_again(desk);
         let mut turn = Turn {
             submitted,
             ..Turn::default()
@@ -190,6 +193,7 @@ impl Carrier for UringEngine {
                 Done::Written { .. } => {}
             }
         }
+        self.read_again(desk);
         Ok(turn)
     }
 }
