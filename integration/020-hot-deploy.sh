@@ -179,7 +179,7 @@ for n in range(500):
     with open(f"{sys.argv[1]}/many{n}.yaml", "w") as file:
         file.write("{command: [/bin/sleep, infinity], network: {address: 'fd00:107::1:%x'}}\n" % n)
 P
-many() { find "$RUN/state" -name 'many*.json' | wc -l; }
+many() { cat "$RUN"/state/many*.json 2>/dev/null | jq -n "[inputs | select(.pid)] | length"; }
 begun=$(now_ms)
 check "500 files at once run" wait_for 60 is 500 many
 note "500 vassals ran after $(($(now_ms) - begun)) ms"

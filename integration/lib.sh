@@ -164,7 +164,8 @@ running() {
   pid=$(vassal_pid "$1") || { echo "$pid"; return 1; }
   [ "$pid" != "${2:-}" ] || { echo "$1 is still pid $pid"; return 1; }
 }
-gone() { [ ! -e "$RUN/state/$1.json" ] || { echo "$1 still has a state"; return 1; }; }
+# gone NAME: no command of it runs. A vassal that waits to be started again has a state, but no pid.
+gone() { ! jq -e .pid "$RUN/state/$1.json" >/dev/null 2>&1 || { echo "$1 still runs"; return 1; }; }
 wait_running() { wait_for 10 running "$@"; }
 wait_gone() { wait_for 10 gone "$@"; }
 
@@ -253,6 +254,11 @@ BYSTANDERS=
 
 # bystander PID: a helper of the scenario, not to be counted among the leftovers.
 bystander() { BYSTANDERS="$BYSTANDERS $1"; }
+
+# helper PID: a bystander that must be gone before the end is looked at; it would keep a namespace alive.
+HELPERS=()
+helper() { bystander "$1"; HELPERS+=("$1"); }
+end_helpers() { kill -KILL "${HELPERS[@]}" 2>/dev/null || true; wait "${HELPERS[@]}" 2>/dev/null || true; HELPERS=(); }
 
 # ---- furniture ----------------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@
 //! - **A whole tree dies at once**: with process 1 of its pid namespace, or by `cgroup.kill`.
 //! - **A bad packet ends itself, a bad device its vassal, a bad file nothing.** Packets end in a verdict with
 //!   a counted reason; a refused edit leaves the vassal as it was.
+//! - **A vassal's life is its own.** Its emperor can die, and be another binary a moment later; what another one
+//!   needs is written down before the vassal's first instruction, in one record a vassal ([`host::state`]).
 //! - **Judge everything, then touch anything.** A file is checked whole, across files too, before a process
 //!   is asked to do so much as reload.
 //! - **No clock, lock or allocation on the way of a packet.** Time is read once a wake-up, policy is swapped
@@ -89,6 +91,27 @@
 //!   when it is switched on.
 //! - **Without a pid namespace a vassal needs a version 2 cgroup** to be killed whole. Where there is none its
 //!   start is refused, with the reason.
+//! - **What waits for a vassal that sleeps waits at the worker that brought it**, so no lock is needed and no flow is
+//!   overtaken; it was judged when it came and is not judged again. New connections wait until the vassal is ready, all
+//!   else may be what it needs to get ready.
+//! - **Whether a socket is used is seen by the emperor's own copy of it**: each new connection is an edge in the event
+//!   queue, whoever accepts it. So a busy vassal costs the emperor one wake-up a look, and an idle one none.
+//! - **An owner's file is judged by its descriptor, its way by the directories that were walked** ([`host::owner`]).
+//!   Group and others may write to neither, not even a group of one: whether a group is private cannot be known. What
+//!   an owner may write is a list of keys; a key that is in no list is the operator's.
+//! - **There is one way to go on** ([`host::adopt`]), after a crash, a restart that kept the vassals, and an upgrade.
+//!   It trusts nothing that can be looked at: a pid with the time its process began, a namespace and an interface
+//!   by their numbers. What differs is ended and started anew.
+//! - **No parent-death signal ties a vassal to its emperor.** A child that has not been told what to run ends when
+//!   its gate closes, which the kernel sees to; one that has been told is in a record.
+//! - **A gate opens only for what is on record**, so a `kill -9` at any moment leaves no process that the next
+//!   emperor does not know. What can be lost: counters of the last five seconds; an unfinished line on its way to a
+//!   terminal; and the output of a vassal that ends while there is no emperor, because a pipe lives only as long as
+//!   somebody holds it. What can be repeated: the chunk of output (4 KiB) that was being written to a log file.
+//! - **The record holds the definition as it was judged**, not the file's text: under other defaults the same
+//!   text means something else, and the process was started with what it meant then.
+//! - **An upgrade keeps the tuns open over the exec**, so packets wait in them; after a crash they are lost, and TCP
+//!   sends them again. Everything else takes the way of the crash.
 //! - **Addresses given by `auto` are remembered in the state directory**, which outlives the emperor; the run
 //!   directory does not.
 

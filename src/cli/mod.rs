@@ -6,6 +6,7 @@ pub mod demo;
 mod reading;
 pub mod run;
 pub mod schema;
+pub mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Verb {
         #[arg(default_value = "vassal")]
         what: schema::What,
     },
+    /// Put this program in the place of the running emperor; its vassals go on
+    Upgrade(upgrade::Upgrade),
     /// Small programs that show a network at work
     Demo(demo::DemoArgs),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
             )
         }
         Verb::Schema { what } => schema::run(what),
+        Verb::Upgrade(wish) => upgrade::run(&wish),
         Verb::Demo(wish) => demo::run(&wish),
     }
 }

@@ -1,17 +1,21 @@
 //! `mini-emperor run [DIR]`: the emperor itself, in the foreground.
 
 use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Settings, Severity, load};
+use crate::config::world::Identities;
+use crate::config::{Places, Settings, load};
 use crate::host::daemon::Daemon;
 use crate::host::facts::Facts;
 use crate::host::logs::Screen;
 use crate::host::rootless::{self, Station};
+use crate::host::upgrade::{Handover, Image, Inherited};
+use crate::host::{HostError, adopt};
 
 use super::complain;
 
@@ -43,30 +47,20 @@ enum LogFormat {
 /// Runs until a signal ends it.
 pub fn run(wish: &Run) -> ExitCode {
     let json = wish.log_format == LogFormat::Json;
-    let places = rootless::places(nix::unistd::Uid::effective().is_root());
     // Before the first thread starts: unshare(CLONE_NEWUSER) wants a process of one.
-    let station = match rootless::enter() {
-        Ok(station) => station,
+    let (image, inherited) = match who_we_are(wish) {
+        Ok(found) => found,
         Err(error) => return complain::fatal(&error.to_string()),
     };
     let facts = Facts {
-        identities: station.identities(),
+        identities: image.station.identities(),
     };
-    let (path, text) = match find_settings(wish.config.as_deref(), &places.settings) {
-        Ok(found) => found,
-        Err(why) => return complain::fatal(&why),
-    };
-    let judged = load::settings(&path, text.as_deref(), &places, &facts);
-    complain::show(&judged.problems, text.as_deref());
-    let Some(mut settings) = judged.value else {
+    let Some(mut settings) = judged_settings(wish.config.as_deref(), &image.places, &facts) else {
         return ExitCode::FAILURE;
     };
-    debug_assert!(
-        judged
-            .problems
-            .iter()
-            .all(|problem| problem.severity != Severity::Error)
-    );
+    if let Some(run) = &image.run_directory {
+        settings.run_directory.clone_from(run);
+    }
     if let Some(directory) = &wish.directory {
         // Not with its links resolved: they may be swapped while it is watched.
         match std::fs::metadata(directory).and_then(|found| Ok((found, std::path::absolute(directory)?))) {
@@ -77,12 +71,68 @@ pub fn run(wish: &Run) -> ExitCode {
     }
     let screen = Screen::detect(json);
     start_log(wish, screen);
-    if let Station::Own { .. } = station {
+    if let Station::Own { .. } = image.station {
         tracing::info!(
             "not root: running in a user namespace of its own; vassals reach each other and the gateway, not the outside"
         );
     }
-    reign(settings, station, screen)
+    reign(settings, image, inherited, screen)
+}
+
+/// Goes on as what this process was before its exec, or begins.
+fn who_we_are(wish: &Run) -> Result<(Image, Inherited), HostError> {
+    if let Some((handover, inherited)) = Handover::take() {
+        return Ok((handover.image(), inherited));
+    }
+    let places = rootless::places(nix::unistd::Uid::effective().is_root());
+    let left = if nix::unistd::Uid::effective().is_root() {
+        None
+    } else {
+        left_behind(wish, &places)
+    };
+    let image = Image {
+        number: 0,
+        station: rootless::enter(left.as_ref())?,
+        places,
+        run_directory: None,
+    };
+    Ok((image, Inherited::default()))
+}
+
+/// A process of an emperor that died. Its run directory is in the settings, whose judgement counts only later,
+/// when it is known who we are.
+fn left_behind(wish: &Run, places: &Places) -> Option<OwnedFd> {
+    let facts = Facts {
+        identities: rootless::likely_identities(),
+    };
+    let (path, text) = find_settings(wish.config.as_deref(), &places.settings).ok()?;
+    let settings = load::settings(&path, text.as_deref(), places, &facts).value?;
+    adopt::witness(&settings.run_directory)
+}
+
+/// The settings of an emperor that somebody else runs, with their problems shown.
+pub(super) fn settings_of(config: Option<&Path>) -> Option<Settings> {
+    let root = nix::unistd::Uid::effective().is_root();
+    let identities = if root {
+        Identities::Any
+    } else {
+        rootless::likely_identities()
+    };
+    judged_settings(config, &rootless::places(root), &Facts { identities })
+}
+
+/// Reads and judges the settings, and shows what is wrong with them.
+fn judged_settings(config: Option<&Path>, places: &Places, facts: &Facts) -> Option<Settings> {
+    let (path, text) = match find_settings(config, &places.settings) {
+        Ok(found) => found,
+        Err(why) => {
+            complain::fatal(&why);
+            return None;
+        }
+    };
+    let judged = load::settings(&path, text.as_deref(), places, facts);
+    complain::show(&judged.problems, text.as_deref());
+    judged.value
 }
 
 /// The settings file and its text; a default one that does not exist is no text.
@@ -97,12 +147,15 @@ fn find_settings(given: Option<&Path>, default: &Path) -> Result<(PathBuf, Optio
     }
 }
 
-fn reign(settings: Settings, station: Station, screen: Screen) -> ExitCode {
+fn reign(settings: Settings, image: Image, inherited: Inherited, screen: Screen) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain::fatal(&format!("starting the event loop: {error}")),
     };
-    let ended = runtime.block_on(async { Daemon::start(settings, station, screen).await?.reign().await });
+    let ended = runtime.block_on(async {
+        let daemon = Daemon::start(settings, image, inherited, screen).await?;
+        daemon.reign().await
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

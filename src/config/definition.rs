@@ -2,14 +2,19 @@
 //!
 //! Plain data. Everything optional in the file has been decided here: an `Option` survives only where
 //! absence itself means something.
+//!
+//! It is also written as it is into the record of a running vassal, so that a later emperor, of a later version
+//! too, knows what the process was started with. So a field that is added later needs a `serde(default)` that
+//! says what held before there was such a field.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::rule::Chain;
 
@@ -20,7 +25,8 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 ///
 /// 1 to 63 bytes of ASCII letters, digits, `-`, `_` and `.`, beginning with a letter or digit, so that it
 /// can stand in file names, log prefixes, metrics labels and firewall rules (`@name`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
 impl Name {
@@ -38,6 +44,20 @@ impl Name {
     }
 }
 
+impl TryFrom<String> for Name {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text).ok_or("no vassal can have that name")
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -45,7 +65,7 @@ impl fmt::Display for Name {
 }
 
 /// One vassal, judged: what to run, as whom, where, and on which network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
     /// The stem of the file's name.
     pub name: Name,
@@ -83,12 +103,15 @@ pub struct Definition {
     pub watchdog: Option<Duration>,
     /// Started by its first client; absent = at once.
     pub on_demand: Option<OnDemand>,
+    /// What the emperor runs when something happens to it.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// Where its standard output and error go.
     pub log: Log,
 }
 
 /// Numbers that the kernel knows a user by, resolved when the definition was judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The user's name, for `USER` and `LOGNAME`; a number as text if it has none.
     pub user: String,
@@ -103,11 +126,11 @@ pub struct Identity {
 }
 
 /// One capability of `capabilities(7)`: its bit number, 0 to 63.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Capability(pub u8);
 
 /// The namespaces that a vassal gets beside its network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     /// `CLONE_NEWPID`: the command is process 1 and its whole tree dies with it.
     pub pid: bool,
@@ -122,7 +145,7 @@ pub struct Namespaces {
 }
 
 /// A vassal's place in the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Which addresses are bound to it.
     pub address: Addresses,
@@ -139,7 +162,7 @@ pub struct Network {
 }
 
 /// The addresses of a vassal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Addresses {
     /// One free address of each of the router's subnets, the same for the same name.
     Auto,
@@ -148,7 +171,7 @@ pub enum Addresses {
 }
 
 /// When a vassal is started again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
     /// After which ends.
     pub policy: RestartPolicy,
@@ -161,7 +184,7 @@ pub struct Restart {
 }
 
 /// How many deaths are too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GiveUp {
     /// This many…
     pub deaths: u32,
@@ -170,7 +193,7 @@ pub struct GiveUp {
 }
 
 /// After which ends a vassal is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// After every end.
     Always,
@@ -181,7 +204,7 @@ pub enum RestartPolicy {
 }
 
 /// How a vassal is asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stop {
     /// What the command is told.
     pub signal: Farewell,
@@ -189,8 +212,50 @@ pub struct Stop {
     pub timeout: Duration,
 }
 
+/// What starts a vassal that is started on demand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// A connection to a socket at this path.
+    Unix {
+        /// Absolute.
+        path: PathBuf,
+        /// Permissions.
+        mode: u32,
+        /// Owner; absent = the emperor.
+        uid: Option<u32>,
+        /// Group; absent = the emperor's.
+        gid: Option<u32>,
+    },
+    /// A connection to this address of the host.
+    Tcp(SocketAddr),
+    /// A packet to one of its addresses that its firewall lets in.
+    Packet,
+}
+
+/// What the emperor runs, as itself, when something happens to a vassal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Before the command's first instruction; a failure is a failed start.
+    pub pre_start: Option<Hook>,
+    /// When the command runs.
+    pub post_start: Option<Hook>,
+    /// Before it is asked to end.
+    pub pre_stop: Option<Hook>,
+    /// When it has ended.
+    pub post_stop: Option<Hook>,
+}
+
+/// A program that the emperor runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// argv; never empty.
+    pub command: Vec<String>,
+    /// After this it is killed, and has failed.
+    pub timeout: Duration,
+}
+
 /// What a command is told when it is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Farewell {
     /// This signal, by number.
     Signal(i32),
@@ -199,7 +264,7 @@ pub enum Farewell {
 }
 
 /// How a command is asked to read its configuration anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reload {
     /// It is stopped and started.
     Restart,
@@ -210,7 +275,7 @@ pub enum Reload {
 }
 
 /// How a command is known to be ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ready {
     /// As soon as it runs.
     Exec,
@@ -223,14 +288,16 @@ pub enum Ready {
 }
 
 /// When a vassal is started by its first client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnDemand {
+    /// What a client does.
+    pub trigger: Trigger,
     /// Without a client for this long, it is stopped again; absent = never.
     pub idle: Option<Duration>,
 }
 
 /// Where a vassal's standard output and error go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     /// The destination.
     pub to: LogTarget,
@@ -241,7 +308,7 @@ pub struct Log {
 }
 
 /// The destination of a vassal's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogTarget {
     /// `NAME.log` in the log directory; also the terminal, if the emperor has one.
     File,
@@ -263,6 +330,12 @@ pub enum Change {
 }
 
 impl Definition {
+    /// Whether the command gets a socket that listens.
+    pub fn listens(&self) -> bool {
+        let trigger = self.on_demand.as_ref().map(|demand| &demand.trigger);
+        trigger.is_some_and(|trigger| *trigger != Trigger::Packet)
+    }
+
     /// Whether the command gets the control socket of uWSGI's emperor protocol.
     pub fn has_channel(&self) -> bool {
         self.ready == Ready::Emperor
@@ -291,6 +364,7 @@ impl Change {
         live.ready = new.ready;
         live.ready_timeout = new.ready_timeout;
         live.watchdog = new.watchdog;
+        live.hooks = new.hooks.clone();
         live.log = new.log.clone();
         live.network.firewall_out = new.network.firewall_out.clone();
         live.network.firewall_in = new.network.firewall_in.clone();

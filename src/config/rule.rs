@@ -4,11 +4,13 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::definition::Name;
+use super::rule_text::parse;
 
 /// Rules in the order of the file, and what happens to a packet that none of them matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
     /// First match decides.
     pub rules: Vec<Rule>,
@@ -27,7 +29,8 @@ impl Default for Chain {
 }
 
 /// One rule: `ACTION [SRC [DST]] [PROTO [PORTS]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Rule {
     /// What happens to a packet that matches.
     pub action: Action,
@@ -43,7 +46,7 @@ pub struct Rule {
 }
 
 /// What happens to a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// It goes on.
     Allow,
@@ -84,6 +87,20 @@ impl fmt::Display for Action {
             Self::Deny => "deny",
             Self::Reject => "reject",
         })
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        parse(&text).map_err(|error| error.message)
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> Self {
+        rule.to_string()
     }
 }
 
@@ -140,7 +157,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::rule_text::parse;
 
     fn endpoint_of(four: bool) -> BoxedStrategy<Endpoint> {
         let nets = if four {

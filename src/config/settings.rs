@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::mirror::Vassal;
 use super::rule::Chain;
@@ -16,13 +17,17 @@ pub struct Settings {
     pub router: RouterSettings,
     /// The way out.
     pub nat: NatSettings,
+    /// What becomes of the vassals when the emperor is told to end.
+    pub on_exit: OnExit,
     /// Chains that every vassal's packets pass before its own.
     pub firewall_out: Chain,
     /// Chains that every vassal's packets pass before its own.
     pub firewall_in: Chain,
     /// What a vassal's file says where it says nothing.
     pub defaults: Defaults,
-    /// Where the lock, state and pipes of the running emperor live; removed on exit.
+    /// A vassal runs as the owner of its file, who may ask for less than the operator.
+    pub run_as_owner: bool,
+    /// Where the lock, state and pipes of the running emperor live; removed on exit, unless vassals are kept.
     pub run_directory: PathBuf,
     /// What must outlive the emperor: which name had which address.
     pub state_directory: PathBuf,
@@ -70,7 +75,7 @@ pub enum Engine {
 }
 
 /// Whether super-frames cross whole, with checksums left to the receiver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Offload {
     /// As much as this kernel takes.
     Auto,
@@ -78,6 +83,15 @@ pub enum Offload {
     On,
     /// None: the kernel cuts frames to the MTU and finishes checksums before the router sees them.
     Off,
+}
+
+/// What becomes of the vassals when the emperor is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExit {
+    /// They are stopped.
+    Stop,
+    /// They go on, and the next emperor takes them over.
+    Keep,
 }
 
 /// Settings of the way out.

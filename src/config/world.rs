@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// The host as far as the checks need it.
 pub trait World {
     /// The user of that name or number; `None` if the host knows none.
@@ -14,6 +16,25 @@ pub trait World {
     fn is_directory(&self, path: &Path) -> bool;
     /// What ids the emperor can give to a vassal.
     fn identities(&self) -> Identities;
+
+    /// The user that the user database has under this number; `None` if it has none.
+    fn user_of(&self, uid: u32) -> Option<User> {
+        self.user(&uid.to_string()).filter(|user| user.uid == uid)
+    }
+
+    /// Whether `user` belongs to the group, by the user and group databases.
+    fn is_member(&self, user: &User, gid: u32) -> bool {
+        user.gid == gid
+    }
+}
+
+/// Whose a definition is: the ids that own its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
 /// A user of the host.
@@ -30,7 +51,7 @@ pub struct User {
 }
 
 /// What ids the emperor can give to a vassal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Identities {
     /// Every id: the emperor is root of the host.
     Any,

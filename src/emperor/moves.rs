@@ -57,8 +57,11 @@ impl Circumstances<'_> {
         }
     }
 
+    /// The operator's `pre_start` has its own time on top.
     pub(super) fn birth_limit(&self) -> Duration {
-        self.definition.ready_timeout.max(BIRTH)
+        let hook = self.definition.hooks.pre_start.as_ref();
+        let hook = hook.map_or(Duration::ZERO, |hook| hook.timeout);
+        self.definition.ready_timeout.max(BIRTH) + hook
     }
 
     /// Asks a command to end.
@@ -80,7 +83,7 @@ impl Circumstances<'_> {
         let then = Then::Again(fault);
         match fault {
             // It may be waiting for something, and able to hear that it need not.
-            Fault::NotReady(_) => self.stop(run, then, orders),
+            Fault::NotReady(_) | Fault::Displaced => self.stop(run, then, orders),
             Fault::NotBorn(_)
             | Fault::Watchdog(_)
             | Fault::Trigger

@@ -204,6 +204,8 @@ pub enum Fault {
     Lingering(Duration),
     /// Its tun was taken away from inside.
     DeviceLost,
+    /// Its addresses lie in no subnet of the router any more.
+    Displaced,
 }
 
 impl std::fmt::Display for Fault {
@@ -215,6 +217,7 @@ impl std::fmt::Display for Fault {
             Self::Trigger => f.write_str("it said WATCHDOG=trigger"),
             Self::Lingering(limit) => write!(f, "it said that it stops and did not within {limit:?}"),
             Self::DeviceLost => f.write_str("its tun was taken away from inside"),
+            Self::Displaced => f.write_str("its addresses are in no subnet of the router any more"),
         }
     }
 }
@@ -233,8 +236,6 @@ pub enum End {
     Felled(Fault),
     /// It ended where nobody could see how.
     Unknown,
-    /// It ran under an earlier emperor and could not be taken over; the sentence says why.
-    Lost(String),
 }
 
 impl End {
@@ -248,7 +249,6 @@ impl std::fmt::Display for End {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stillborn(why) => f.write_str(why),
-            Self::Lost(why) => write!(f, "could not be taken over: {why}"),
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
             Self::Felled(fault) => write!(f, "ended by the emperor: {fault}"),

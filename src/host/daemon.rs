@@ -3,44 +3,64 @@
 //! Everything here runs on one thread and one tokio runtime; births are tasks of it, packets are not its
 //! business. The loop's arms are the whole list of what can happen to an emperor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::config::{Name, Problem, Settings};
+use crate::config::settings::{Offload, OnExit};
+use crate::config::{Definition, Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
 use crate::emperor::patience::Patience;
 use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
+use super::bookkeeping::Counters;
+use super::demand::Demands;
 use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
-use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News};
+use super::hooks::Hooks;
+use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News, Traces};
 use super::logs::{Logs, Screen};
-use super::rootless::Station;
+use super::process;
 use super::selftest;
+use super::service::Service;
 use super::signals::{Signals, Wanted};
 use super::spawn::Cradle;
 use super::state::StateFiles;
+use super::succession::{Quiet, is_quiet};
+use super::upgrade::{Image, Inherited};
 use super::uplink::Uplink;
 use super::watch::Watch;
-use super::workers::{DeviceLost, Workers};
+use super::workers::{DeviceLost, Report, Workers};
 
 /// A life and what the daemon holds of it.
 pub(super) struct Alive {
     pub(super) name: Name,
     pub(super) handle: Arc<Handle>,
+    /// The definition that it was started from, with whatever was live since.
+    pub(super) under: Arc<Definition>,
+    /// Bound to it.
+    pub(super) addresses: Vec<IpNet>,
+    /// Absent until its network is ready.
+    pub(super) traces: Option<Traces>,
+    /// When the command's first instruction ran.
+    pub(super) born: Option<Instant>,
+    /// The cgroup of its tree, if it has one.
+    pub(super) tree: Option<PathBuf>,
     pub(super) spoken: Spoken,
     pub(super) probe: Option<Probing>,
-    pub(super) pid: u32,
-    pub(super) netns: u64,
     pub(super) port: Option<PortId>,
+    /// Its `post_start` was called.
+    pub(super) started: bool,
+    /// The counters of its port as they were written down last.
+    pub(super) written: Traffic,
 }
 
 /// The emperor's process.
@@ -61,40 +81,61 @@ pub struct Daemon {
     pub(super) cradle: Arc<Cradle>,
     pub(super) turn: Arc<Semaphore>,
     pub(super) herald: Herald,
-    news: mpsc::UnboundedReceiver<(Name, Life, News)>,
-    lost: mpsc::UnboundedReceiver<DeviceLost>,
-    signals: Signals,
+    pub(super) news: mpsc::UnboundedReceiver<(Name, Life, News)>,
+    pub(super) hooks: Hooks,
+    pub(super) demands: Demands,
+    reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) signals: Signals,
+    /// Vassals whose records are old.
+    pub(super) stale: BTreeSet<Name>,
+    pub(super) counters: Counters,
+    pub(super) boot: String,
+    pub(super) image: Image,
+    pub(super) service: Service,
+    pub(super) quiet: Option<Quiet>,
+    pub(super) report: mpsc::UnboundedSender<Report>,
     patience: Patience,
-    stopping: bool,
+    /// How this reign ends, once that is wanted.
+    pub(super) end: Option<EndOfReign>,
+}
+
+/// How a reign ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EndOfReign {
+    /// When every vassal has been stopped.
+    Stop,
+    /// At once; the vassals are left to another emperor.
+    Leave,
 }
 
 impl Daemon {
-    /// Takes the lock, starts the router and the uplink. Nothing is left behind if any of it fails.
-    pub async fn start(mut settings: Settings, station: Station, screen: Screen) -> Result<Self, HostError> {
+    /// Takes the lock, starts the router and the uplink, and goes on with the vassals of an earlier emperor. Nothing
+    /// is left behind if any of it fails, but those.
+    pub async fn start(
+        mut settings: Settings,
+        image: Image,
+        mut inherited: Inherited,
+        screen: Screen,
+    ) -> Result<Self, HostError> {
         // A writer that waits for a lease of ours makes the kernel tell us so.
         super::signals::ignore_lease_breaks()?;
         let signals = Signals::listen()?;
-        let state = StateFiles::open(&settings.run_directory, &settings.state_directory)?;
+        let (run, lock) = (&settings.run_directory, inherited.lock.take());
+        let state = StateFiles::open(run, &settings.state_directory, lock)?;
         let remembered = state.remembered()?;
         let (herald, news) = mpsc::unbounded_channel();
-        let (lost_sender, lost) = mpsc::unbounded_channel();
-        let count = settings.router.workers.map_or_else(default_workers, usize::from);
-        let policy = GlobalPolicy {
-            out: settings.firewall_out.clone(),
-            in_: settings.firewall_in.clone(),
-            isolate: settings.router.isolate,
-        };
-        settings.router.offload = selftest::decide(settings.router.offload).await?;
-        let mut fabric = Fabric::new(&settings.router.addresses, policy, count);
-        let mut workers = Workers::start(count, settings.router.engine, fabric.tables(), &lost_sender)?;
-        let uplink = Uplink::start(&settings, station, &mut fabric, &mut workers).await?;
+        let (report, reports) = mpsc::unbounded_channel();
+        settings.router.offload = offload(settings.router.offload, &state).await?;
+        let (mut fabric, mut workers) = router(&settings, &report)?;
+        let left = (&state, inherited.uplink.take());
+        let uplink = Uplink::start(&settings, image.station, left, &mut fabric, &mut workers).await?;
         let book = AddressBook::new(remembered.clone());
-        Ok(Self {
+        let mut daemon = Self {
             facts: Facts {
-                identities: station.identities(),
+                identities: image.station.identities(),
             },
             emperor: Emperor::new(settings.router.addresses.clone(), book),
-            watch: Watch::new(settings.vassals.clone()),
+            watch: Watch::new(settings.vassals.clone()).by_owner(settings.run_as_owner),
             problems: BTreeMap::new(),
             lives: BTreeMap::new(),
             totals: BTreeMap::new(),
@@ -107,45 +148,91 @@ impl Daemon {
             cradle: Arc::new(Cradle::new()?),
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
+            hooks: Hooks::default(),
+            demands: Demands::new(),
             news,
-            lost,
+            reports,
             signals,
+            stale: BTreeSet::new(),
+            counters: Counters::Written,
+            boot: process::boot(),
+            image,
+            service: Service::detect(Instant::now()),
+            quiet: None,
+            report,
             patience: Patience::default(),
-            stopping: false,
+            end: None,
             settings,
-        })
+        };
+        daemon.adopt(&mut inherited).await?;
+        Ok(daemon)
     }
 
-    /// Reigns until a signal says stop and the last vassal is gone.
+    /// Reigns until a signal says stop and the last vassal is gone, or until the vassals are left to another emperor.
     pub async fn reign(mut self) -> Result<(), HostError> {
         self.look();
-        let (vassals, problems) = (self.emperor.vassals().len(), self.problems.len());
-        tracing::info!(vassals, problems, "emperor ready");
-        while !self.emperor.is_done() {
-            let due = self.emperor.deadline().map(|due| self.patience.until(due));
-            let wake = [due, self.watch.deadline()].into_iter().flatten().min();
-            let changed = self.watch.changed();
-            tokio::select! {
-                Some((name, life, news)) = self.news.recv() => self.hear(name, life, news),
-                Some(lost) = self.lost.recv() => self.device_lost(lost),
-                () = changed => self.look(),
-                () = sleep_until(wake) => self.deadline(),
-                wanted = self.signals.next() => self.obey(wanted),
+        self.become_ready()?;
+        while !self.is_over() {
+            self.turn().await;
+        }
+        match self.end {
+            Some(EndOfReign::Leave) => self.leave(),
+            Some(EndOfReign::Stop) | None => {
+                self.wait_for_hooks().await;
+                self.demands.finish();
+                self.uplink.stop()?;
+                self.logs.finish();
             }
         }
-        self.uplink.stop()?;
         tracing::info!("emperor stopped");
         Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.end == Some(EndOfReign::Leave) || self.emperor.is_done() && self.lives.is_empty()
+    }
+
+    /// Waits until something happens, and deals with it.
+    async fn turn(&mut self) {
+        let now = Instant::now();
+        let due = self.emperor.deadline().map(|due| self.patience.until(due));
+        let wake = [
+            due,
+            self.watch.deadline(),
+            self.demands.deadline(),
+            self.counters.deadline(now),
+            self.service.deadline(),
+        ];
+        let wake = wake.into_iter().flatten().min();
+        let changed = self.watch.changed();
+        let pulse = self.workers.pulse().clone();
+        tokio::select! {
+            Some((name, life, news)) = self.news.recv() => self.hear(name, life, news),
+            Some(report) = self.reports.recv() => match report {
+                Report::Lost(lost) => self.device_lost(lost),
+                Report::Wanted(port) => self.wanted(port),
+            },
+            call = self.demands.next() => self.demanded(call),
+            () = changed => self.look(),
+            () = pulse.stirred() => self.stirred(Instant::now()),
+            Some(quiet) = is_quiet(&mut self.quiet) => self.relieve(quiet).await,
+            () = sleep_until(wake) => self.deadline(),
+            wanted = self.signals.next() => self.obey(wanted),
+        }
+        self.show_status();
     }
 
     /// Tells the emperor, and does what it says.
     pub(super) fn tell(&mut self, event: Event) {
         let mut todo = Vec::new();
+        self.record_of_event(&event);
         self.emperor.handle(event, Instant::now(), chance(), &mut todo);
         for action in todo {
+            self.record_of_action(&action);
             self.perform(action);
         }
         self.remember();
+        self.save();
     }
 
     fn deadline(&mut self) {
@@ -157,24 +244,38 @@ impl Daemon {
         if self.watch.deadline().is_some_and(|at| at <= now) {
             self.look();
         }
+        if self.demands.deadline().is_some_and(|at| at <= now) {
+            self.look_after_demands();
+        }
+        self.write_counters(now);
+        self.service
+            .turn(now, self.workers.pulse(), || self.workers.poke());
     }
 
     fn obey(&mut self, wanted: Wanted) {
         match wanted {
-            Wanted::Stop if self.stopping => {
+            Wanted::End | Wanted::Stop if self.end.is_some() => {
                 tracing::warn!("asked again to stop: killing what is left");
                 self.tell(Event::Hurry);
             }
-            Wanted::Stop => {
+            Wanted::End if self.settings.on_exit == OnExit::Keep && !self.emperor.vassals().is_empty() => {
+                self.service.stopping();
+                self.end = Some(EndOfReign::Leave);
+            }
+            Wanted::End | Wanted::Stop => {
+                self.service.stopping();
                 tracing::info!(vassals = self.lives.len(), "stopping");
-                self.stopping = true;
+                self.end = Some(EndOfReign::Stop);
                 self.tell(Event::StopAll);
             }
             Wanted::Look => self.look(),
             Wanted::Reload => {
+                self.service.reloading();
                 self.look();
                 self.tell(Event::Reload);
+                self.service.ready();
             }
+            Wanted::Upgrade => self.upgrade(),
             Wanted::TryNow => self.tell(Event::TryNow),
             Wanted::Status => self.log_status(),
         }
@@ -182,7 +283,7 @@ impl Daemon {
 
     /// Reads what changed in the directories; a reign that ends looks no more.
     fn look(&mut self) {
-        if !self.stopping {
+        if self.end.is_none() {
             self.deploy();
         }
     }
@@ -223,7 +324,8 @@ impl Daemon {
             .lives
             .values()
             .filter(|alive| alive.name == *name)
-            .filter_map(|alive| alive.port);
+            .filter_map(|alive| alive.port)
+            .chain(self.demands.sleeper(name));
         for port in ports {
             if let Some(traffic) = self.fabric.traffic(port) {
                 sum.add(&traffic);
@@ -231,6 +333,42 @@ impl Daemon {
         }
         sum
     }
+
+    /// Traffic of the uplink, under earlier emperors too.
+    pub(super) fn uplink_traffic(&self) -> Traffic {
+        let mut sum = self.uplink.earlier();
+        if let Some(traffic) = self.fabric.traffic(self.uplink.port()) {
+            sum.add(&traffic);
+        }
+        sum
+    }
+}
+
+/// The router without a port.
+fn router(
+    settings: &Settings,
+    report: &mpsc::UnboundedSender<Report>,
+) -> Result<(Fabric, Workers), HostError> {
+    let router = &settings.router;
+    let count = router.workers.map_or_else(default_workers, usize::from);
+    let policy = GlobalPolicy {
+        out: settings.firewall_out.clone(),
+        in_: settings.firewall_in.clone(),
+        isolate: router.isolate,
+    };
+    let mut fabric = Fabric::new(&router.addresses, policy, count);
+    let workers = Workers::start(count, router.engine, fabric.tables(), report)?;
+    Ok((fabric, workers))
+}
+
+/// Which offloads to use; the kernel is asked once a boot.
+async fn offload(wish: Offload, state: &StateFiles) -> Result<Offload, HostError> {
+    if let Some(decided) = state.tested(wish) {
+        return Ok(decided);
+    }
+    let decided = selftest::decide(wish).await?;
+    state.record_tested(wish, decided)?;
+    Ok(decided)
 }
 
 async fn sleep_until(at: Option<Instant>) {
@@ -241,7 +379,7 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 /// A random number; std's hasher keys are random.
-fn chance() -> u64 {
+pub(super) fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

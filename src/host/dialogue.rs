@@ -53,6 +53,7 @@ impl Daemon {
                 Heard::Said(Said::Word(word)) => Some(word),
                 Heard::Said(Said::Status(status)) => {
                     alive.spoken.status = Some(status);
+                    self.record_soon(name);
                     None
                 }
                 Heard::Said(Said::Errno(errno)) => {
@@ -98,7 +99,7 @@ impl Daemon {
     }
 
     /// Asks a vassal to end.
-    pub(super) fn ask(&self, name: &Name, life: Life, by: Farewell) {
+    pub(super) fn ask(&self, life: Life, by: Farewell) {
         let Some(alive) = self.lives.get(&life) else {
             return;
         };
@@ -106,23 +107,11 @@ impl Daemon {
         match by {
             Farewell::Emperor if handle.tell(Command::Stop).is_ok() => {}
             // One that does not listen is no uWSGI, or not any more.
-            Farewell::Emperor => self.signal(name, alive, libc::SIGTERM),
-            Farewell::Signal(signal) => self.signal(name, alive, signal),
+            Farewell::Emperor => signal_main(alive, libc::SIGTERM),
+            Farewell::Signal(signal) => signal_main(alive, signal),
         }
         // A stopped process cannot end.
         handle.signal(libc::SIGCONT);
-    }
-
-    fn signal(&self, name: &Name, alive: &Alive, signal: i32) {
-        let vassal = self.emperor.vassals().get(name);
-        let first =
-            vassal.is_some_and(|vassal| vassal.definition.namespaces.pid) && !alive.handle.has_other();
-        if first && ask::would_end_any_other_process(alive.pid, signal) {
-            // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
-            alive.handle.signal(libc::SIGKILL);
-        } else {
-            alive.handle.signal(signal);
-        }
     }
 
     /// Finds out when a port of a vassal can be connected to. An earlier probe of this life ends.
@@ -161,5 +150,17 @@ impl Daemon {
             }
             Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
         }
+    }
+}
+
+/// Sends a signal to the main process, and sees to it that it has an effect.
+fn signal_main(alive: &Alive, signal: i32) {
+    let is_first = alive.under.namespaces.pid && !alive.handle.has_other();
+    let first = alive.traces.filter(|_| is_first).map(|traces| traces.process.pid);
+    if first.is_some_and(|pid| ask::would_end_any_other_process(pid, signal)) {
+        // pid_namespaces(7): process 1 of a namespace gets no signal that it has no handler for.
+        alive.handle.signal(libc::SIGKILL);
+    } else {
+        alive.handle.signal(signal);
     }
 }

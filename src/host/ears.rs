@@ -3,7 +3,7 @@
 //! Most vassals have none. After each handful there is a pause, so that whatever a vassal sends, it takes a bounded
 //! part of the emperor's time; a sender that is faster waits for its full socket.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,24 @@ impl Sockets {
         let (ours, theirs) = pair.unzip();
         let channel = ours.map(Arc::new);
         Ok((Self { notify, channel }, theirs))
+    }
+}
+
+impl Sockets {
+    /// Makes them anew for a process that began under another emperor, in its network namespace, which the calling
+    /// thread is in. `channel` is the number of the control socket in that process, if it was given one. What
+    /// cannot be had again is left out: the vassal goes on and is not heard.
+    pub fn regain(definition: &Definition, pidfd: impl AsFd, channel: Option<RawFd>) -> Self {
+        let on = definition.name.as_str();
+        let said = |error: &HostError| tracing::error!("{error}; the vassal is not heard");
+        let notify = definition
+            .has_notify()
+            .then(|| notify::open(on).inspect_err(said));
+        let channel = channel.map(|number| channel::regain(on, pidfd, number).inspect_err(said));
+        Self {
+            notify: notify.and_then(Result::ok),
+            channel: channel.and_then(Result::ok).map(Arc::new),
+        }
     }
 }
 

@@ -9,14 +9,13 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::socket::receive;
@@ -51,6 +50,8 @@ pub struct Plan {
     pub proc: bool,
     /// User, group and supplementary groups to become.
     pub identity: Option<(u32, u32, Vec<u32>)>,
+    /// The first descriptor listens for it (`sd_listen_fds(3)`), and is its standard input too, as uWSGI expects.
+    pub listens: bool,
     /// Capabilities to keep, by number.
     pub capabilities: Vec<u8>,
     /// Set `no_new_privs`.
@@ -77,8 +78,6 @@ pub enum Step {
     Identity,
     /// `no_new_privs` set.
     NoNewPrivileges,
-    /// Tied to the emperor's life.
-    ParentDeath,
     /// Working directory.
     Directory,
     /// Signals as a new program expects them.
@@ -100,6 +99,20 @@ pub struct Report {
     pub errno: i32,
 }
 
+/// Whether a process is still a copy of the emperor or an init stage, or in the midst of an exec. A program that
+/// shows such arguments itself is taken at its word.
+pub fn is_before_command(pid: u32) -> bool {
+    /// `PF_FORKNOEXEC` of `linux/sched.h`: forked, and no exec since.
+    const NO_EXEC: u32 = 0x40;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let flags = stat
+        .rsplit_once(')')
+        .and_then(|(_, after)| after.split_ascii_whitespace().nth(6)?.parse::<u32>().ok());
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let is_stage = arguments.split(|byte| *byte == 0).nth(1) == Some(VERB.as_bytes());
+    flags.is_none_or(|flags| flags & NO_EXEC != 0) || arguments.is_empty() || is_stage
+}
+
 /// Runs the init stage. `arguments` are the numbers of the gate and of the report pipe.
 pub fn main(arguments: &[String]) -> ExitCode {
     let number = |index: usize| arguments.get(index).and_then(|text| text.parse::<RawFd>().ok());
@@ -110,7 +123,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let report = lift(&report).unwrap_or(report);
-    let Err(failure) = plan.carry_out(report.as_fd(), &descriptors);
+    let Err(failure) = plan.carry_out(&descriptors);
     if let Ok(text) = serde_json::to_vec(&failure) {
         // Nobody is left to tell if the emperor is gone.
         let _ = File::from(report).write_all(&text);
@@ -144,9 +157,12 @@ fn wait_at(gate: OwnedFd) -> Option<(Plan, Vec<OwnedFd>)> {
 
 type Outcome = Result<(), Report>;
 
-/// Makes `descriptors` 3, 4, … of the command, and nothing else survives.
-fn hand_over(descriptors: Vec<OwnedFd>) -> Result<(), Errno> {
+/// Makes `descriptors` 3, 4, … of the command, and the first its standard input if that `listens`; nothing else survives.
+fn hand_over(descriptors: Vec<OwnedFd>, listens: bool) -> Result<(), Errno> {
     process::close_on_exec_from(FIRST.cast_unsigned())?;
+    if let Some(socket) = descriptors.first().filter(|_| listens) {
+        nix::unistd::dup2_stdin(socket)?;
+    }
     for (number, fd) in (FIRST..FIRST + MOST).zip(descriptors) {
         process::place(fd, number)?;
     }
@@ -167,11 +183,7 @@ fn failure(step: Step, on: impl Into<String>, errno: Errno) -> Report {
 }
 
 impl Plan {
-    fn carry_out(
-        &self,
-        report: BorrowedFd<'_>,
-        descriptors: &[OwnedFd],
-    ) -> Result<std::convert::Infallible, Report> {
+    fn carry_out(&self, descriptors: &[OwnedFd]) -> Result<std::convert::Infallible, Report> {
         step(Step::Session, "", nix::unistd::setsid().map(drop))?;
         // Opened while /proc is the host's and the file can still be reached.
         let ourselves = File::open("/proc/self/exe").ok();
@@ -183,11 +195,10 @@ impl Plan {
             step(Step::Hostname, hostname, nix::unistd::sethostname(hostname))?;
         }
         self.drop_privileges()?;
-        tie_to_emperor(report)?;
         let directory = self.directory.display().to_string();
         step(Step::Directory, directory, nix::unistd::chdir(&self.directory))?;
         step(Step::Signals, "", process::reset_signals())?;
-        step(Step::Descriptors, "", hand_over(descriptors))?;
+        step(Step::Descriptors, "", hand_over(descriptors, self.listens))?;
         Err(self.exec(ourselves))
     }
 
@@ -247,11 +258,12 @@ impl Plan {
     fn exec(&self, ourselves: Option<File>) -> Report {
         let program = self.command.first().map_or("", String::as_str);
         let arguments = c_strings(self.command.iter().cloned());
-        let environment = c_strings(
-            self.environment
-                .iter()
-                .map(|(key, value)| format!("{key}={value}")),
-        );
+        let own = self.listens.then(|| format!("LISTEN_PID={}", std::process::id()));
+        let others = self
+            .environment
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        let environment = c_strings(others.chain(own));
         let errno = match ourselves {
             Some(file) if program == OURSELVES => process::exec_open_file(file, &arguments, &environment),
             Some(_) | None => {
@@ -270,23 +282,6 @@ impl Plan {
             errno: errno as i32,
         }
     }
-}
-
-/// The emperor's death is this process's death. Set after the change of user, which clears it (prctl(2)).
-fn tie_to_emperor(report: BorrowedFd<'_>) -> Outcome {
-    let kill = nix::sys::signal::Signal::SIGKILL;
-    step(Step::ParentDeath, "", nix::sys::prctl::set_pdeathsig(kill))?;
-    // It may have died before: then nobody holds the other end of the report pipe.
-    let mut pipes = [PollFd::new(report, PollFlags::empty())];
-    let gone = poll(&mut pipes, PollTimeout::ZERO).is_ok()
-        && pipes[0]
-            .revents()
-            .is_some_and(|events| events.contains(PollFlags::POLLERR));
-    step(
-        Step::ParentDeath,
-        "",
-        if gone { Err(Errno::EPIPE) } else { Ok(()) },
-    )
 }
 
 /// Tries `program` in each directory of `path`, as execvp(3) does; returns the most telling errno.

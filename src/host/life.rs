@@ -8,29 +8,32 @@
 //! Whatever fails on the way kills the process, reaps it and ends in one `Ended(Stillborn(sentence))`.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::libc;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
+use crate::config::definition::Farewell;
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
-use crate::emperor::Word;
 use crate::emperor::state::{End, Life};
-use crate::sys::process::{open_pid, send_signal};
+use crate::sys::process::send_signal;
 use crate::sys::readiness::readable;
 
+use super::body::Body;
 use super::channel;
 use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
+use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
-use super::notify::{self, Said, Speakers};
+use super::notify::{self, Speakers};
+use super::process::{self, Process};
 use super::spawn::{self, Cradle, Newborn};
 use super::strays;
 use super::tree::Tree;
@@ -47,10 +50,8 @@ pub enum News {
     Prepared {
         /// The router's end.
         tun: Tun,
-        /// Process id.
-        pid: u32,
-        /// Inode of the network namespace.
-        netns: u64,
+        /// What is to be known of it.
+        traces: Traces,
         /// `Ok` once the port is attached.
         answer: oneshot::Sender<Result<(), String>>,
     },
@@ -61,6 +62,8 @@ pub enum News {
     },
     /// It said something.
     Heard(Vec<Heard>),
+    /// Its `pre_stop` has ended, so it can be asked to end like this.
+    Ask(Farewell),
     /// It is over and reaped.
     Ended(End),
 }
@@ -103,6 +106,27 @@ impl Handle {
     /// The first process, once there is one.
     pub fn pidfd(&self) -> Option<Arc<OwnedFd>> {
         self.pidfd.get().cloned()
+    }
+
+    /// The hold on a process that exists: the first, its main process if that is another one, its control socket.
+    pub fn of(pidfd: Arc<OwnedFd>, main: Option<Arc<OwnedFd>>, channel: Option<Arc<OwnedFd>>) -> Self {
+        let handle = Self::default();
+        let _ = handle.pidfd.set(pidfd);
+        handle.follow(main);
+        if let Some(channel) = channel {
+            let _ = handle.channel.set(channel);
+        }
+        handle
+    }
+
+    /// Whether there was a process, and it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.pidfd.get().is_some_and(process::has_ended)
+    }
+
+    /// Whether there is a control socket.
+    pub fn has_channel(&self) -> bool {
+        self.channel.get().is_some()
     }
 
     /// Speaks on the control socket.
@@ -156,6 +180,23 @@ pub struct Birth {
     pub herald: Herald,
     /// Limits births at one time.
     pub turn: Arc<Semaphore>,
+    /// Where its `pre_start` queues and writes, if it has one.
+    pub hook: Option<(Line, OwnedFd)>,
+    /// The socket that the emperor listened on for it, if it is started on demand.
+    pub listener: Option<OwnedFd>,
+    /// Where the cgroup of its tree will be; absent = its pid namespace holds it together.
+    pub tree: Option<PathBuf>,
+}
+
+/// By what a process and its network are found again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traces {
+    /// The first process of its tree.
+    pub process: Process,
+    /// Inode of its network namespace.
+    pub netns: u64,
+    /// Index of the tun inside.
+    pub index: u32,
 }
 
 impl Birth {
@@ -170,7 +211,7 @@ impl Birth {
         match Box::pin(self.be_born(&tell)).await {
             Ok(body) => {
                 tell(News::Born { pid: body.pid });
-                tell(News::Ended(body.end(&tell).await));
+                tell(News::Ended(body.end(None, &tell).await));
             }
             Err(why) => tell(News::Ended(End::Stillborn(why))),
         }
@@ -202,24 +243,24 @@ impl Birth {
         };
         // ESRCH: it has ended by itself.
         let _ = send_signal(&body.pidfd, libc::SIGKILL);
-        body.end(&tell).await;
+        body.end(None, tell).await;
         Err(failure)
     }
 
     /// Network, port, gate; what the init stage reports, if it failed.
     async fn raise(
-        self,
+        mut self,
         newborn: Newborn,
         body: &mut Body,
         turn: SemaphorePermit<'_>,
         tell: &impl Fn(News),
     ) -> Result<Option<init::Report>, String> {
         let pid = newborn.pid;
-        if !self.definition.namespaces.pid {
-            let tree = Tree::plant(&self.definition.name, pid).map_err(|error| error.to_string())?;
-            body.tree = Some(Box::new(tree));
+        if let Some(path) = &self.tree {
+            let tree = Tree::plant(path, &self.definition.name, pid).map_err(|error| error.to_string())?;
+            body.tree = Some(tree);
         }
-        let (tun, netns, sockets, theirs) = self
+        let (tun, (netns, index), sockets, theirs) = self
             .give_network(&newborn)
             .await
             .map_err(|error| error.to_string())?;
@@ -227,17 +268,22 @@ impl Birth {
             let _ = self.handle.channel.set(channel.clone());
         }
         body.ears = Ears::new(sockets, Speakers::of(pid, netns)).map_err(|error| error.to_string())?;
+        let process = Process::of(pid).ok_or("its process has ended")?;
         let (answer, attached) = oneshot::channel();
         tell(News::Prepared {
             tun,
-            pid,
-            netns,
+            traces: Traces {
+                process,
+                netns,
+                index,
+            },
             answer,
         });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
-        // What may take long now is its own disk, and nobody else's turn waits for that.
+        // What may take long now is the operator's hook and its own disk, and nobody else's turn waits for those.
         drop(turn);
-        let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        self.call_pre_start(&body.pidfd, pid).await?;
+        let descriptors: Vec<_> = self.listener.iter().chain(&theirs).map(AsFd::as_fd).collect();
         let report = newborn
             .open_gate(&plan(&self.definition), &descriptors)
             .map_err(|error| error.to_string())?;
@@ -248,19 +294,39 @@ impl Birth {
         Ok(spawn::outcome(&report))
     }
 
+    /// Runs the `pre_start` hook, for as long as there is somebody to start.
+    async fn call_pre_start(&mut self, pidfd: &Arc<OwnedFd>, pid: u32) -> Result<(), String> {
+        let (Some(hook), Some((line, output))) = (&self.definition.hooks.pre_start, self.hook.take()) else {
+            return Ok(());
+        };
+        let facts = Facts {
+            definition: &self.definition,
+            addresses: &self.addresses,
+            pid: Some(pid),
+            end: None,
+        };
+        let call = Call::new(Moment::PreStart, hook, &facts, output, line);
+        call.only_while(Some(pidfd.clone())).run().await
+    }
+
     async fn give_network(
         &self,
         newborn: &Newborn,
-    ) -> Result<(Tun, u64, Sockets, Option<OwnedFd>), HostError> {
+    ) -> Result<(Tun, (u64, u32), Sockets, Option<OwnedFd>), HostError> {
         let name = self.definition.name.as_str();
         let network = &self.definition.network;
         let (device, offload, on) = (network.device.clone(), self.offload, name.to_owned());
         let definition = self.definition.clone();
-        let (tun, socket, inode, sockets) = netns::inside(newborn.pidfd.as_fd(), name, move || {
+        let (tun, socket, numbers, sockets) = netns::inside(newborn.pidfd.as_fd(), name, move || {
             // Persistent: it goes with its namespace, in one sweep with all the others, and not one by one.
             let tun = tun::open(&device, offload, true)?;
-            let inode = netns::inode(netns::current()?)?;
-            Ok((tun, link::route_socket(&on)?, inode, Sockets::open(&definition)?))
+            let numbers = (netns::inode(netns::current()?)?, tun::index(&device)?);
+            Ok((
+                tun,
+                link::route_socket(&on)?,
+                numbers,
+                Sockets::open(&definition)?,
+            ))
         })
         .await?;
         let plan = LinkPlan {
@@ -275,95 +341,7 @@ impl Birth {
             .await
             .map_err(|error| error.within(name))?;
         let (sockets, theirs) = sockets;
-        Ok((tun, inode, sockets, theirs))
-    }
-}
-
-/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, and
-/// the sockets over which it speaks.
-struct Body {
-    pid: u32,
-    pidfd: Arc<OwnedFd>,
-    tree: Option<Box<Tree>>,
-    ears: Option<Box<Ears>>,
-    handle: Arc<Handle>,
-}
-
-impl Body {
-    /// Waits for the end of the life; all that is left of it ends with it.
-    async fn end(mut self, tell: &impl Fn(News)) -> End {
-        let end = match readable(self.pidfd.clone()) {
-            Ok(first) => self.watch(first, tell).await,
-            // Without a place in the event queue, the end is waited for on a thread of its own.
-            Err(_) => {
-                let pidfd = self.pidfd.clone();
-                let waited = tokio::task::spawn_blocking(move || spawn::reap(&pidfd)).await;
-                waited.unwrap_or_else(|_| End::Stillborn("its exit status is lost".to_owned()))
-            }
-        };
-        let last = self.ears.take().map(|ears| ears.last()).unwrap_or_default();
-        if !last.is_empty() {
-            tell(News::Heard(last));
-        }
-        if let Some(tree) = self.tree {
-            tree.fell().await;
-        }
-        end
-    }
-
-    /// Passes on what is heard until the first process ends, or the one that was named as the main one.
-    async fn watch(&mut self, first: AsyncFd<Arc<OwnedFd>>, tell: &impl Fn(News)) -> End {
-        let (mut main, mut end) = (None, None);
-        loop {
-            tokio::select! {
-                heard = hear(self.ears.as_mut()) => {
-                    main = self.follow(&heard).or(main);
-                    tell(News::Heard(heard));
-                }
-                _ = first.readable(), if end.is_none() => {
-                    let first_end = spawn::reap(first.get_ref());
-                    // Nothing outlives the first process of a pid namespace.
-                    if main.is_none() || self.tree.is_none() {
-                        return first_end;
-                    }
-                    end = Some(first_end);
-                }
-                () = gone(main.as_ref()) => {
-                    if end.is_none() {
-                        // ESRCH: it has ended by itself.
-                        let _ = send_signal(first.get_ref(), libc::SIGKILL);
-                        let _ = first.readable().await;
-                        spawn::reap(first.get_ref());
-                    }
-                    return End::Unknown;
-                }
-            }
-        }
-    }
-
-    /// Takes note of a new main process.
-    fn follow(&self, heard: &[Heard]) -> Option<AsyncFd<Arc<OwnedFd>>> {
-        let named = heard.iter().rev().find_map(|heard| match heard {
-            Heard::Said(Said::Word(Word::MainPid(pid))) => Some(*pid),
-            Heard::Said(Said::Word(_) | Said::Status(_) | Said::Errno(_)) | Heard::Byte(_) => None,
-        })?;
-        let main = Arc::new(open_pid(named).ok()?);
-        self.handle.follow((named != self.pid).then(|| main.clone()));
-        readable(main).ok().filter(|_| named != self.pid)
-    }
-}
-
-async fn hear(ears: Option<&mut Box<Ears>>) -> Vec<Heard> {
-    match ears {
-        Some(ears) => ears.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn gone(pidfd: Option<&AsyncFd<Arc<OwnedFd>>>) {
-    match pidfd {
-        Some(pidfd) => drop(pidfd.readable().await),
-        None => std::future::pending().await,
+        Ok((tun, numbers, sockets, theirs))
     }
 }
 
@@ -380,6 +358,7 @@ fn plan(definition: &Definition) -> Plan {
             .identity
             .as_ref()
             .map(|who| (who.uid, who.gid, who.groups.clone())),
+        listens: definition.listens(),
         capabilities: definition
             .capabilities
             .iter()
@@ -398,6 +377,11 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         variables.insert("HOME".to_owned(), who.home.display().to_string());
     }
     variables.extend(definition.env.clone());
+    if definition.listens() {
+        // sd_listen_fds(3); the init stage knows the process id.
+        variables.insert("LISTEN_FDS".to_owned(), "1".to_owned());
+        variables.insert("LISTEN_FDNAMES".to_owned(), definition.name.to_string());
+    }
     // How it speaks to the emperor is not the definition's to say.
     if definition.has_notify() {
         variables.insert("NOTIFY_SOCKET".to_owned(), notify::ADDRESS.to_owned());
@@ -406,7 +390,8 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         }
     }
     if definition.has_channel() {
-        variables.insert(channel::VARIABLE.to_owned(), init::FIRST.to_string());
+        let number = init::FIRST + i32::from(definition.listens());
+        variables.insert(channel::VARIABLE.to_owned(), number.to_string());
     }
     variables.into_iter().collect()
 }

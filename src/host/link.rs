@@ -50,23 +50,45 @@ pub fn route_socket(on: &str) -> Result<OwnedFd, HostError> {
 }
 
 /// Performs `plan` in the namespace that `socket` was opened in. Not idempotent: an address that is there is `EEXIST`.
+/// [`repair`] is.
 ///
 /// # Errors
 /// At the first refusal, with the device, address or route that it is about. What was done before stays; a link that
 /// is not fully configured is of no use, so the caller removes it (by closing its tun).
 pub async fn configure(socket: OwnedFd, plan: &LinkPlan) -> Result<(), HostError> {
+    connected(socket, plan, |result| result).await
+}
+
+/// Performs `plan` on a link on which much of it, or all, was done before.
+///
+/// # Errors
+/// As [`configure`].
+pub async fn repair(socket: OwnedFd, plan: &LinkPlan) -> Result<(), HostError> {
+    let is_there = |result| match result {
+        Err(HostError {
+            errno: Errno::EEXIST, ..
+        }) => Ok(()),
+        result => result,
+    };
+    connected(socket, plan, is_there).await
+}
+
+/// What is made of the answer to an addition.
+type Judge = fn(Result<(), HostError>) -> Result<(), HostError>;
+
+async fn connected(socket: OwnedFd, plan: &LinkPlan, judge: Judge) -> Result<(), HostError> {
     // The connection lives in this task, not in one of its own: rtnetlink's ends only on a message after its handle
     // is dropped, so a spawned one would keep the socket, and the namespace with it, for ever.
     let (connection, handle, _unsolicited) = rtnetlink::from_socket(tokio_socket(socket));
     tokio::select! {
         biased;
-        result = perform(&handle, plan) => result,
+        result = perform(&handle, plan, judge) => result,
         () = connection => Err(HostError::new(Doing::OpenNetlink, &plan.device, Errno::EPIPE)),
     }
 }
 
 /// The order matters: IPv6 is told to be silent before the link is up, and routes need a link that is up.
-async fn perform(handle: &Handle, plan: &LinkPlan) -> Result<(), HostError> {
+async fn perform(handle: &Handle, plan: &LinkPlan, judge: Judge) -> Result<(), HostError> {
     let device = plan.device.as_str();
     if plan.loopback {
         set(
@@ -85,7 +107,7 @@ async fn perform(handle: &Handle, plan: &LinkPlan) -> Result<(), HostError> {
     set(handle, sizes, Doing::SetMtu, &format!("{} on {device}", plan.mtu)).await?;
     silence_ipv6(handle, index, device).await?;
     for address in &plan.addresses {
-        add_address(handle, index, device, *address).await?;
+        judge(add_address(handle, index, device, *address).await)?;
     }
     set(
         handle,
@@ -95,7 +117,7 @@ async fn perform(handle: &Handle, plan: &LinkPlan) -> Result<(), HostError> {
     )
     .await?;
     for gateway in &plan.gateways {
-        add_default_route(handle, index, device, *gateway).await?;
+        judge(add_default_route(handle, index, device, *gateway).await)?;
     }
     Ok(())
 }

@@ -2,17 +2,22 @@
 
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
-use crate::emperor::{Action, Event, Run};
-use crate::router::Attachment;
+use crate::emperor::table::Notice;
+use crate::emperor::{Action, Event};
+use crate::router::Traffic;
 
-use super::daemon::{Alive, Daemon};
+use super::daemon::{Alive, Daemon, chance};
+use super::demand;
 use super::dialogue::Spoken;
-use super::life::{Birth, News};
-use super::state::Record;
+use super::error::HostError;
+use super::life::{Birth, News, Traces};
+use super::tree::Tree;
 use super::tun::Tun;
 use super::workers::Device;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
@@ -27,9 +32,18 @@ impl Daemon {
             } => self.spawn(life, definition, addresses),
             Action::Probe { name, life, port } => self.probe(name, life, port),
             Action::Reload { name, life, by } => self.reload(&name, life, by),
-            Action::Ask { name, life, by } => self.ask(&name, life, by),
-            Action::Await(name) => tracing::info!(%name, "waiting for a client"),
-            Action::Say { name, notice } => self.say(&name, notice),
+            Action::Ask { name, life, by } => {
+                if !self.call_pre_stop(&name, life, by) {
+                    self.ask(life, by);
+                }
+            }
+            Action::Await(name) => self.await_client(&name),
+            Action::Say { name, notice } => {
+                self.say(&name, notice);
+                if notice == Notice::Ready {
+                    self.greet(&name);
+                }
+            }
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {
@@ -40,6 +54,8 @@ impl Daemon {
             Action::Forget(name) => {
                 tracing::info!(%name, "vassal gone");
                 self.logs.forget(&name);
+                self.hooks.forget(&name);
+                self.forget_demand(&name);
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
@@ -47,25 +63,24 @@ impl Daemon {
                 tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
             }
             Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
-            Action::Retry { name, end, at } => {
-                let delay = at.saturating_duration_since(std::time::Instant::now());
-                let after = format!("{:.1}s", delay.as_secs_f64());
-                match end {
-                    End::Stillborn(_) => {
-                        tracing::error!(%name, %end, after, "vassal failed; it is tried again")
-                    }
-                    End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown | End::Lost(_) => {
-                        tracing::warn!(%name, %end, after, "vassal ended; it is started again");
-                    }
-                }
-            }
+            Action::Retry { name, end, at } => retry(&name, &end, at),
         }
     }
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
         let name = definition.name.clone();
-        let output = match self.logs.open(&definition) {
-            Ok(output) => output,
+        let output = self.logs.open(&definition, &self.state.fifo(&name, life));
+        let opened = output.and_then(|output| {
+            let hook = self.pre_start(&definition)?;
+            Ok((
+                output,
+                place_of_tree(&definition, life)?,
+                hook,
+                self.listener_for(&definition)?,
+            ))
+        });
+        let (output, tree, hook, listener) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
                 // Through the channel, so that the emperor is never told from within its own actions.
@@ -76,11 +91,16 @@ impl Daemon {
         let alive = Alive {
             name,
             handle: Arc::default(),
+            under: definition.clone(),
+            addresses: addresses.clone(),
+            traces: None,
+            born: None,
+            tree: tree.clone(),
             spoken: Spoken::default(),
             probe: None,
-            pid: 0,
-            netns: 0,
             port: None,
+            started: false,
+            written: Traffic::default(),
         };
         let birth = Birth {
             definition,
@@ -92,12 +112,15 @@ impl Daemon {
             handle: alive.handle.clone(),
             herald: self.herald.clone(),
             turn: self.turn.clone(),
+            tree,
+            hook,
+            listener,
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
     }
 
-    fn update(&mut self, definition: &Definition) {
+    fn update(&mut self, definition: &Arc<Definition>) {
         if let Err(error) = self.logs.update(definition) {
             tracing::error!(name = %definition.name, "{error}; the log stays as it was");
         }
@@ -106,6 +129,7 @@ impl Daemon {
             .values_mut()
             .find(|alive| alive.name == definition.name);
         let port = alive.and_then(|alive| {
+            alive.under = definition.clone();
             // It asks for what the old definition wanted; the table orders a new one where it is needed.
             alive.probe = None;
             alive.port
@@ -122,48 +146,57 @@ impl Daemon {
     /// Takes in news of a life.
     pub(super) fn hear(&mut self, name: Name, life: Life, news: News) {
         match news {
-            News::Prepared {
-                tun,
-                pid,
-                netns,
-                answer,
-            } => {
-                let attached = self.attach(&name, life, tun, (pid, netns));
+            News::Prepared { tun, traces, answer } => {
+                let attached = self.attach(&name, life, tun, traces);
                 // A task that does not wait any more sees the end by itself.
                 let _ = answer.send(attached);
             }
             News::Born { pid } => {
+                if let Some(alive) = self.lives.get_mut(&life) {
+                    alive.born = Some(std::time::Instant::now());
+                    let addresses: Vec<_> = alive.addresses.iter().map(ToString::to_string).collect();
+                    tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
+                }
+                let whose = name.clone();
                 self.tell(Event::Born {
-                    name: name.clone(),
+                    name: whose,
                     life,
                     pid,
                 });
-                self.record(&name);
+                self.greet(&name);
             }
+            News::Ask(by) => self.ask(life, by),
             News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }
     }
 
-    /// Gives a newborn its port, under the newest policy.
-    fn attach(&mut self, name: &Name, life: Life, tun: Tun, (pid, netns): (u32, u64)) -> Result<(), String> {
-        let vassal = self.emperor.vassals().get(name);
-        let (Some(vassal), Some(alive)) = (vassal, self.lives.get_mut(&life)) else {
+    /// Gives a newborn its port. It is written down before its gate opens: from then on
+    /// it outlives this emperor.
+    fn attach(&mut self, name: &Name, life: Life, tun: Tun, traces: Traces) -> Result<(), String> {
+        if let Some(alive) = self.lives.get_mut(&life) {
+            alive.traces = Some(traces);
+        }
+        self.give_port(life, tun)?;
+        self.write(name).map_err(|error| error.to_string())
+    }
+
+    /// Attaches a life's tun to the router.
+    pub(super) fn give_port(&mut self, life: Life, tun: Tun) -> Result<(), String> {
+        let Some(alive) = self.lives.get(&life) else {
             return Err("no longer wanted".to_owned());
         };
-        let network = &vassal.definition.network;
-        let attachment = Attachment {
-            name: name.clone(),
-            addresses: vassal.addresses.iter().map(IpNet::addr).collect(),
-            mtu: network.mtu,
-            out: network.firewall_out.clone(),
-            in_: network.firewall_in.clone(),
-        };
+        let attachment = demand::attachment(&alive.under, &alive.addresses);
+        let (name, wakefulness) = (alive.name.clone(), demand::wakefulness(&alive.under));
+        // Its addresses pass from the sleeping port, if it has one, to this one within one change of the tables.
+        self.wake(&name);
         let port = self
             .fabric
-            .attach(attachment)
+            .attach_as(attachment, wakefulness)
             .map_err(|error| error.to_string())?;
-        (alive.pid, alive.netns, alive.port) = (pid, netns, Some(port));
+        if let Some(alive) = self.lives.get_mut(&life) {
+            alive.port = Some(port);
+        }
         let device = Device::new(port, tun.fd, tun.offloads);
         self.workers.attach(self.fabric.tables(), device);
         Ok(())
@@ -171,36 +204,40 @@ impl Daemon {
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
     fn bury(&mut self, name: Name, life: Life, end: End) {
-        if let Some(port) = self.lives.remove(&life).and_then(|alive| alive.port) {
-            if let Some(traffic) = self.fabric.detach(port) {
-                self.totals.entry(name.clone()).or_default().add(&traffic);
-            }
-            self.workers.detach(self.fabric.tables(), port);
+        let port = self.lives.remove(&life).and_then(|alive| alive.port);
+        if let Some(traffic) = port.and_then(|port| self.fabric.detach(port)) {
+            self.totals.entry(name.clone()).or_default().add(&traffic);
         }
-        self.state.erase(&name);
+        self.forget_usage(&name);
+        if port.is_some() {
+            self.call_post_stop(&name, &end);
+        }
         tracing::debug!(%name, %end, "vassal stopped");
         self.tell(Event::Ended { name, life, end });
+        // Only now, so that the addresses of a vassal that sleeps from here on are never without a port.
+        if let Some(port) = port {
+            self.workers.detach(self.fabric.tables(), port);
+        }
     }
+}
 
-    fn record(&mut self, name: &Name) {
-        let Some(vassal) = self.emperor.vassals().get(name) else {
-            return;
-        };
-        let Some(&Run { life, pid, .. }) = vassal.state.run() else {
-            return;
-        };
-        let addresses: Vec<_> = vassal.addresses.iter().map(ToString::to_string).collect();
-        tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
-        let record = Record {
-            name: name.to_string(),
-            pid,
-            netns: self.lives.get(&life).map_or(0, |alive| alive.netns),
-            device: vassal.definition.network.device.clone(),
-            addresses,
-            definition: vassal.definition.path.clone(),
-        };
-        if let Err(error) = self.state.record(&record) {
-            tracing::error!("{error}");
+/// Where the cgroup of a life's tree will be, if no pid namespace holds it together.
+fn place_of_tree(definition: &Definition, life: Life) -> Result<Option<PathBuf>, HostError> {
+    if definition.namespaces.pid {
+        return Ok(None);
+    }
+    let token = u32::try_from(chance() >> 32).unwrap_or_default();
+    Tree::place(&definition.name, life, token).map(Some)
+}
+
+/// Tells the operator when a vassal is started again.
+fn retry(name: &Name, end: &End, at: Instant) {
+    let delay = at.saturating_duration_since(Instant::now());
+    let after = format!("{:.1}s", delay.as_secs_f64());
+    match end {
+        End::Stillborn(_) => tracing::error!(%name, %end, after, "vassal failed; it is tried again"),
+        End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown => {
+            tracing::warn!(%name, %end, after, "vassal ended; it is started again");
         }
     }
 }

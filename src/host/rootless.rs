@@ -4,14 +4,20 @@
 //! each other and the gateway, but nothing outside: the namespace has no other way out. If the user has
 //! subordinate ids (`/etc/subuid`, `/etc/subgid`) and the `newuidmap` helper of the shadow tools is there,
 //! they are mapped as well, so that vassals can have users of their own; else only the own id is.
+//!
+//! The namespace lives as long as a process in it. An emperor that comes after one that died enters the user
+//! namespace of the vassals that are left, or it could not take them over; the network namespace of the dead
+//! emperor, and with it the uplink, is gone.
 
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Gid, Uid, User};
+use serde::{Deserialize, Serialize};
 
 use crate::config::places::Places;
 use crate::config::world::Identities;
@@ -22,7 +28,7 @@ use super::error::{Doing, HostError};
 pub const MAP_VERB: &str = "__map-ids";
 
 /// Who the emperor is and what it can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Station {
     /// Root of the host, or of a namespace that somebody else made.
     Root,
@@ -43,16 +49,30 @@ impl Station {
     }
 }
 
-/// Becomes root of an own user, network and mount namespace, unless this is root already.
-pub fn enter() -> Result<Station, HostError> {
+/// Becomes root of an own user, network and mount namespace, unless this is root already. `left` is a process of
+/// an earlier emperor, whose user namespace is entered.
+pub fn enter(left: Option<&OwnedFd>) -> Result<Station, HostError> {
     tun_is_accessible()?;
     if Uid::effective().is_root() {
         return Ok(Station::Root);
     }
+    let failed = |errno| HostError::new(Doing::EnterUserNamespace, "this process", errno);
+    if let Some(left) = left {
+        setns(left, CloneFlags::CLONE_NEWUSER).map_err(failed)?;
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).map_err(failed)?;
+        let (uids, gids) = (mapped("/proc/self/uid_map"), mapped("/proc/self/gid_map"));
+        become_its_root()?;
+        return Ok(Station::Own {
+            identities: match (uids, gids) {
+                (1, _) | (_, 1) => Identities::OwnOnly,
+                (uids, gids) => Identities::Mapped { uids, gids },
+            },
+        });
+    }
     let (uid, gid) = (Uid::effective(), Gid::effective());
     let helper = MapHelper::start();
     let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
-    unshare(flags).map_err(|errno| HostError::new(Doing::EnterUserNamespace, "this process", errno))?;
+    unshare(flags).map_err(failed)?;
     let identities = match helper.and_then(MapHelper::finish) {
         Some((uids, gids)) => Identities::Mapped { uids, gids },
         None => {
@@ -60,11 +80,24 @@ pub fn enter() -> Result<Station, HostError> {
             Identities::OwnOnly
         }
     };
-    // The ids are 0 now; file capabilities and saved ids follow.
+    become_its_root()?;
+    Ok(Station::Own { identities })
+}
+
+/// The ids are 0 now; file capabilities and saved ids follow.
+fn become_its_root() -> Result<(), HostError> {
     nix::unistd::setresgid(0.into(), 0.into(), 0.into())
         .and_then(|()| nix::unistd::setresuid(0.into(), 0.into(), 0.into()))
-        .map_err(|errno| HostError::new(Doing::EnterUserNamespace, "this process", errno))?;
-    Ok(Station::Own { identities })
+        .map_err(|errno| HostError::new(Doing::EnterUserNamespace, "this process", errno))
+}
+
+/// How many ids a map of user_namespaces(7) has.
+fn mapped(map: &str) -> u32 {
+    let text = std::fs::read_to_string(map).unwrap_or_default();
+    let lengths = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok());
+    lengths.fold(0, u32::saturating_add)
 }
 
 /// Which ids [`enter`] will probably be able to give, for whoever only checks.

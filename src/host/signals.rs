@@ -10,7 +10,9 @@ use super::error::{Doing, HostError};
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// TERM, INT, QUIT: stop all vassals and end. Again: at once.
+    /// TERM, INT: end, and do with the vassals what `on_exit` says.
+    End,
+    /// QUIT: stop all vassals and end. Again: at once.
     Stop,
     /// WINCH: look at the directories now.
     Look,
@@ -20,10 +22,12 @@ pub enum Wanted {
     TryNow,
     /// USR1: the status into the log.
     Status,
+    /// USR2: become another binary.
+    Upgrade,
 }
 
 /// Signals as they arrive.
-pub struct Signals([(Signal, Wanted); 7]);
+pub struct Signals([(Signal, Wanted); 8]);
 
 impl Signals {
     /// From here on these signals come to [`Signals::next`] instead of ending the process.
@@ -32,15 +36,19 @@ impl Signals {
             Ok(stream) => Ok((stream, wanted)),
             Err(error) => Err(HostError::from_io(Doing::ListenForSignals, "the emperor", &error)),
         };
-        Ok(Self([
-            on(SignalKind::terminate(), Wanted::Stop)?,
-            on(SignalKind::interrupt(), Wanted::Stop)?,
+        let signals = Self([
+            on(SignalKind::terminate(), Wanted::End)?,
+            on(SignalKind::interrupt(), Wanted::End)?,
             on(SignalKind::quit(), Wanted::Stop)?,
             on(SignalKind::hangup(), Wanted::Reload)?,
             on(SignalKind::window_change(), Wanted::Look)?,
             on(SignalKind::from_raw(libc::SIGURG), Wanted::TryNow)?,
             on(SignalKind::user_defined1(), Wanted::Status)?,
-        ]))
+            on(SignalKind::user_defined2(), Wanted::Upgrade)?,
+        ]);
+        // An image of ours that became this one has blocked them, so that none was lost in between.
+        super::upgrade::unblock_signals();
+        Ok(signals)
     }
 
     /// The next one.

@@ -15,12 +15,13 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::pipe2;
+use nix::unistd::{Pid, pipe2};
 
 use crate::config::Definition;
 use crate::config::definition::Namespaces;
 use crate::emperor::state::End;
 use crate::sys::clone::{Stage, clone_into};
+use crate::sys::process::status_of_reaped;
 
 use super::error::{Doing, HostError};
 use super::init;
@@ -144,9 +145,9 @@ pub fn outcome(report: &OwnedFd) -> Option<init::Report> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Reaps the process of `pidfd`, which has ended.
-pub fn reap(pidfd: &OwnedFd) -> End {
-    match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
+/// Reaps the process of `pidfd`, which has ended; `None` if it is no child of ours.
+pub fn reap(pidfd: &OwnedFd) -> Option<End> {
+    Some(match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
         Ok(WaitStatus::Exited(_, code)) => End::Exited(code),
         Ok(WaitStatus::Signaled(_, signal, _)) => End::Killed(signal as i32),
         Ok(
@@ -156,6 +157,27 @@ pub fn reap(pidfd: &OwnedFd) -> End {
             | WaitStatus::Continued(_)
             | WaitStatus::StillAlive,
         ) => End::Stillborn("the kernel reported no end of the process".to_owned()),
+        Err(Errno::ECHILD) => return None,
         Err(errno) => End::Stillborn(format!("its exit status is lost: {}", errno.desc())),
-    }
+    })
+}
+
+/// How a process ended that somebody else has reaped; `None` while nobody has.
+pub fn outcome_of_reaped(pidfd: &OwnedFd) -> Option<End> {
+    // Before Linux 6.15 the status of a process that is no child is nobody's to know.
+    let Ok(status) = status_of_reaped(pidfd) else {
+        return Some(End::Unknown);
+    };
+    Some(match WaitStatus::from_raw(Pid::from_raw(0), status?) {
+        Ok(WaitStatus::Exited(_, code)) => End::Exited(code),
+        Ok(WaitStatus::Signaled(_, signal, _)) => End::Killed(signal as i32),
+        Ok(
+            WaitStatus::Stopped(..)
+            | WaitStatus::PtraceEvent(..)
+            | WaitStatus::PtraceSyscall(_)
+            | WaitStatus::Continued(_)
+            | WaitStatus::StillAlive,
+        )
+        | Err(_) => End::Unknown,
+    })
 }

@@ -1,65 +1,96 @@
 //! What the emperor leaves on disk while it runs, and what it remembers afterwards.
 //!
-//! The run directory holds a lock (one emperor a directory) and one JSON file for each running vassal;
-//! both are gone after a clean end. The state directory holds what must outlive the emperor: which name
-//! had which address. Every file is written beside its place and renamed into it.
+//! ```text
+//!   RUN/lock             one emperor a directory; its pid
+//!   RUN/emperor.json     which emperor is ready
+//!   RUN/uplink.json      the interface on the host
+//!   RUN/offload.json     what was found out about this kernel
+//!   RUN/state/NAME.json  all that another emperor needs to go on with this vassal
+//!   RUN/logs/NAME.LIFE   the FIFO that a life writes its output to
+//!   STATE/addresses.json which name had which address
+//! ```
+//!
+//! A vassal's record is taken away when the vassal is, and by nothing else: what an emperor leaves that is
+//! killed, or told to leave its vassals alone, is what the next one finds. So the run directory is gone after an
+//! end that stopped everything. Every file is written beside its place and renamed into it.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Name;
+use crate::config::settings::Offload;
 use crate::emperor::addresses::Remembered;
+use crate::emperor::state::Life;
 
 use super::error::{Doing, HostError};
+use super::process::{self, Process};
+use super::record::{Record, Remains};
+use super::uplink::UplinkRecord;
+
+/// How long the lock of an emperor that is no more may still be held.
+const RELEASE: Duration = Duration::from_secs(5);
+/// How often it is tried.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The run and state directories of one emperor.
 pub struct StateFiles {
     run: PathBuf,
     remembered: PathBuf,
+    /// The hash of each record as it was written last: what has not changed is not written again.
+    written: BTreeMap<Name, u64>,
+    leaving: bool,
     lock: Option<Flock<File>>,
 }
 
-/// One running vassal, for whoever looks from outside.
-#[derive(Debug, Clone, Serialize)]
-pub struct Record {
-    /// Its name.
-    pub name: String,
-    /// Process id of the command.
-    pub pid: u32,
-    /// Inode of its network namespace: `stat -L /proc/PID/ns/net`.
-    pub netns: u64,
-    /// Name of the tun inside.
-    pub device: String,
-    /// Its addresses with their lengths.
-    pub addresses: Vec<String>,
-    /// The file it came from.
-    pub definition: PathBuf,
+/// What was found out about offloads, which is as true for the next emperor of this boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Tested {
+    boot: String,
+    wish: Offload,
+    decided: Offload,
 }
 
 impl StateFiles {
-    /// Makes the directories and takes the lock.
-    pub fn open(run: &Path, state: &Path) -> Result<Self, HostError> {
+    /// Makes the directories and takes the lock; `inherited` is the lock of the emperor that this process was
+    /// before its exec.
+    pub fn open(run: &Path, state: &Path, inherited: Option<OwnedFd>) -> Result<Self, HostError> {
         make_directory(&run.join("state"), 0o755)?;
+        make_directory(&run.join("logs"), 0o700)?;
         make_directory(state, 0o755)?;
         let path = run.join("lock");
-        let failed = |e: &std::io::Error| HostError::from_io(Doing::Lock, path.display().to_string(), e);
-        let file = File::create(&path).map_err(|e| failed(&e))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?;
-        let mut pid = &*lock;
-        writeln!(pid, "{}", std::process::id()).map_err(|e| failed(&e))?;
-        let remembered = state.join("addresses.json");
+        let lock = match inherited {
+            Some(fd) => Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?,
+            None => take_lock(&path)?,
+        };
         Ok(Self {
             run: run.to_owned(),
-            remembered,
+            remembered: state.join("addresses.json"),
+            written: BTreeMap::new(),
+            leaving: false,
             lock: Some(lock),
         })
+    }
+
+    /// The open lock.
+    pub fn lock(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_ref().map(|lock| lock.as_fd())
+    }
+
+    /// The run directory.
+    pub fn run(&self) -> &Path {
+        &self.run
     }
 
     /// Which addresses an earlier emperor gave; none if there was no earlier one.
@@ -78,45 +109,215 @@ impl StateFiles {
         write_json(&self.remembered, book)
     }
 
-    /// A vassal runs.
-    pub fn record(&self, record: &Record) -> Result<(), HostError> {
-        write_json(&self.path_of(&record.name), record)
+    /// Writes down a vassal.
+    pub fn record(&mut self, record: &Record) -> Result<(), HostError> {
+        let path = self.path_of(&record.name);
+        let text = to_json(&path, record)?;
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.written.get(&record.name) != Some(&hash) {
+            write(&path, &text)?;
+            self.written.insert(record.name.clone(), hash);
+        }
+        Ok(())
     }
 
-    /// It does not run any more.
-    pub fn erase(&self, name: &Name) {
+    /// It is gone.
+    pub fn erase(&mut self, name: &Name) {
+        self.written.remove(name);
+        self.discard(&self.path_of(name));
+    }
+
+    /// All of it stays, for another emperor.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Takes away a file of the run directory.
+    pub fn discard(&self, path: &Path) {
         // Missing is what was wanted.
-        let _ = std::fs::remove_file(self.path_of(name.as_str()));
+        let _ = std::fs::remove_file(path);
     }
 
-    fn path_of(&self, name: &str) -> PathBuf {
+    /// Every vassal that an earlier emperor has left, by name.
+    pub fn records(&self) -> Result<Vec<Result<Record, Remains>>, HostError> {
+        let mut records = Vec::new();
+        for path in files(&self.run.join("state"))? {
+            if path.extension().is_some_and(|extension| extension == "json") {
+                records.push(read_record(&path)?);
+            } else {
+                self.discard(&path); // one that was being written
+            }
+        }
+        Ok(records)
+    }
+
+    /// The readable ones of them, for whoever does not hold the lock.
+    pub fn peek(run: &Path) -> Vec<Record> {
+        let paths = files(&run.join("state")).unwrap_or_default();
+        paths.iter().filter_map(|path| read_json(path)).collect()
+    }
+
+    /// The FIFO of a life.
+    pub fn fifo(&self, name: &Name, life: Life) -> PathBuf {
+        self.run.join("logs").join(format!("{name}.{}", life.0))
+    }
+
+    /// Takes away every FIFO whose life is none of these.
+    pub fn sweep(&self, alive: &[PathBuf]) -> Result<(), HostError> {
+        for path in files(&self.run.join("logs"))? {
+            if !alive.contains(&path) {
+                self.discard(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// The uplink that an earlier emperor has left.
+    pub fn uplink(&self) -> Option<UplinkRecord> {
+        read_json(&self.run.join("uplink.json"))
+    }
+
+    /// Writes down the uplink.
+    pub fn record_uplink(&self, record: &UplinkRecord) -> Result<(), HostError> {
+        write_json(&self.run.join("uplink.json"), record)
+    }
+
+    /// Which offloads an earlier emperor of this boot decided on, if it had the same wish; packets need not wait for
+    /// another test.
+    pub fn tested(&self, wish: Offload) -> Option<Offload> {
+        let tested: Tested = read_json(&self.run.join("offload.json"))?;
+        (tested.boot == process::boot() && tested.wish == wish).then_some(tested.decided)
+    }
+
+    /// Writes down which offloads were decided on.
+    pub fn record_tested(&self, wish: Offload, decided: Offload) -> Result<(), HostError> {
+        let boot = process::boot();
+        let tested = Tested { boot, wish, decided };
+        write_json(&self.run.join("offload.json"), &tested)
+    }
+
+    fn path_of(&self, name: &Name) -> PathBuf {
         self.run.join("state").join(format!("{name}.json"))
     }
 }
 
 impl Drop for StateFiles {
     fn drop(&mut self) {
+        // Vassals that are still written down are there for the next emperor, and so is all that belongs to them.
+        if !self.leaving && std::fs::remove_dir(self.run.join("state")).is_ok() {
+            let _ = std::fs::remove_dir_all(self.run.join("logs"));
+            for file in [
+                "uplink.json",
+                "offload.json",
+                "emperor.json",
+                "handover.json",
+                "lock",
+            ] {
+                self.discard(&self.run.join(file));
+            }
+        }
         // Under the lock, so that no other emperor's files are taken away; what others put here stays.
-        let _ = std::fs::remove_dir_all(self.run.join("state"));
-        let _ = std::fs::remove_file(self.run.join("lock"));
-        drop(self.lock.take());
         let _ = std::fs::remove_dir(&self.run);
+        drop(self.lock.take());
     }
 }
 
+/// Locks `path` and writes our pid into it.
+fn take_lock(path: &Path) -> Result<Flock<File>, HostError> {
+    let failed = |e: &std::io::Error| HostError::from_io(Doing::Lock, path.display().to_string(), e);
+    let end = Instant::now() + RELEASE;
+    loop {
+        // Not truncated before it is ours: another emperor's pid may be in it.
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|e| failed(&e))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            // A child that was just cloned holds whatever its emperor did, until it execs.
+            Err((file, Errno::EAGAIN)) if Instant::now() < end && is_of_the_dead(&file) => {
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            Err((_, errno)) => return Err(HostError::new(Doing::Lock, path.display().to_string(), errno)),
+        };
+        let ours = lock.metadata().map_err(|e| failed(&e))?;
+        // An emperor that ended in between has taken the file away, and the next one makes another.
+        if std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino())) {
+            lock.set_len(0).map_err(|e| failed(&e))?;
+            let mut pid = &*lock;
+            writeln!(pid, "{}", std::process::id()).map_err(|e| failed(&e))?;
+            return Ok(lock);
+        }
+    }
+}
+
+/// Whether the process that wrote its pid into the lock is no more.
+fn is_of_the_dead(lock: &File) -> bool {
+    let mut text = String::new();
+    let read = { lock }.read_to_string(&mut text);
+    let pid = read.ok().and_then(|_| text.trim().parse().ok());
+    let holder = pid.map(|pid| Process::of(pid).and_then(Process::open));
+    holder.is_some_and(|holder| holder.is_none_or(process::has_ended))
+}
+
 fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
-    std::fs::DirBuilder::new()
+    DirBuilder::new()
         .recursive(true)
         .mode(mode)
         .create(path)
         .map_err(|e| HostError::from_io(Doing::MakeDirectory, path.display().to_string(), &e))
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), HostError> {
+/// Every file in a directory, by name.
+fn files(directory: &Path) -> Result<Vec<PathBuf>, HostError> {
+    let failed =
+        |e: std::io::Error| HostError::from_io(Doing::ReadState, directory.display().to_string(), &e);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        paths.push(entry.map_err(failed)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_record(path: &Path) -> Result<Result<Record, Remains>, HostError> {
+    let text = std::fs::read(path)
+        .map_err(|e| HostError::from_io(Doing::ReadState, path.display().to_string(), &e))?;
+    Ok(serde_json::from_slice(&text).map_err(|_| Remains::of(path, &text)))
+}
+
+/// Reads a file that need not be there; one that makes no sense is as good as none.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// Writes a file as a whole, for its owner's eyes: definitions may hold secrets.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), HostError> {
+    write(path, &to_json(path, value)?)
+}
+
+fn to_json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, HostError> {
+    serde_json::to_vec(value)
+        .map_err(|e| HostError::from_io(Doing::WriteState, path.display().to_string(), &e.into()))
+}
+
+fn write(path: &Path, text: &[u8]) -> Result<(), HostError> {
     let failed = |e: &std::io::Error| HostError::from_io(Doing::WriteState, path.display().to_string(), e);
     let beside = path.with_extension("json.new");
-    let text = serde_json::to_vec(value).map_err(|e| failed(&e.into()))?;
-    std::fs::write(&beside, text).map_err(|e| failed(&e))?;
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(text));
+    written.map_err(|e| failed(&e))?;
     std::fs::rename(&beside, path).map_err(|e| failed(&e))
 }
 
@@ -125,28 +326,64 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_emperor_on_the_same_directory_is_refused() {
+    fn a_second_emperor_on_the_same_directory_is_refused_and_the_pid_of_the_first_stays() {
         let directory = tempfile::tempdir().unwrap();
         let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
-        let first = StateFiles::open(&run, &state).unwrap();
-        let second = StateFiles::open(&run, &state).err().unwrap();
+        let first = StateFiles::open(&run, &state, None).unwrap();
+        let second = StateFiles::open(&run, &state, None).err().unwrap();
         assert_eq!((second.doing, second.errno), (Doing::Lock, Errno::EAGAIN));
+        let pid = std::fs::read_to_string(run.join("lock")).unwrap();
+        assert_eq!(pid.trim(), std::process::id().to_string());
         drop(first);
-        StateFiles::open(&run, &state).unwrap();
+        StateFiles::open(&run, &state, None).unwrap();
     }
 
     #[test]
     fn addresses_are_remembered_and_the_run_directory_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
-        let files = StateFiles::open(&run, &state).unwrap();
+        let files = StateFiles::open(&run, &state, None).unwrap();
         let book = Remembered::from([("web".to_owned(), vec!["10.107.0.9".parse().unwrap()])]);
         files.remember(&book).unwrap();
         drop(files);
         assert!(!run.exists());
         assert_eq!(
-            StateFiles::open(&run, &state).unwrap().remembered().unwrap(),
+            StateFiles::open(&run, &state, None)
+                .unwrap()
+                .remembered()
+                .unwrap(),
             book
         );
+    }
+
+    #[test]
+    fn a_record_of_another_version_still_says_what_must_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
+        let files = StateFiles::open(&run, &state, None).unwrap();
+        let boot = process::boot();
+        let text = format!(
+            r#"{{"boot":"{boot}","kept":{{"alive":{{"process":{{"pid":7,"began":9}},"tree":"/c","odd":1}}}}}}"#
+        );
+        let path = run.join("state/web.json");
+        std::fs::write(&path, &text).unwrap();
+        std::fs::write(run.join("state/web.json.new"), "{").unwrap();
+        let wanted = Remains {
+            path: path.clone(),
+            process: Some(Process { pid: 7, began: 9 }),
+            tree: Some("/c".into()),
+        };
+        assert_eq!(files.records().unwrap(), [Err(wanted)]);
+        assert!(
+            !run.join("state/web.json.new").exists(),
+            "a half-written one stays"
+        );
+        // What was true of another boot is true of no process.
+        std::fs::write(&path, text.replace(&boot, "another")).unwrap();
+        let wanted = Remains {
+            path,
+            ..Remains::default()
+        };
+        assert_eq!(files.records().unwrap(), [Err(wanted)]);
     }
 }

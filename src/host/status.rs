@@ -25,15 +25,13 @@ impl Daemon {
                 "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic}{spoken} last_end={last_end:?} why={why:?}"
             );
         }
-        if let Some(traffic) = self.fabric.traffic(self.uplink.port()) {
-            let device = &self.settings.router.device;
-            tracing::info!(
-                "status uplink={device} engine={} offload={} {}",
-                self.workers.engine(),
-                self.uplink.offload(),
-                counters(&traffic)
-            );
-        }
+        let device = &self.settings.router.device;
+        tracing::info!(
+            "status uplink={device} engine={} offload={} {}",
+            self.workers.engine(),
+            self.uplink.offload(),
+            counters(&self.uplink_traffic())
+        );
         for problem in self.problems.values().flatten() {
             tracing::info!("problem {problem}");
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::config::Name;
+use crate::emperor::state::Life;
 
 use super::error::{Doing, HostError};
 
@@ -24,14 +25,19 @@ const TRIES: u32 = 1000;
 pub struct Tree(PathBuf);
 
 impl Tree {
-    /// Makes the cgroup beside the emperor's own and moves the process `pid` into it.
-    pub fn plant(name: &Name, pid: u32) -> Result<Self, HostError> {
-        let failed = |e: &std::io::Error| HostError::from_io(Doing::SeparateTree, name.as_str(), e);
+    /// Where the cgroup of a life will be: beside the emperor's own, under a name that no other emperor uses, in
+    /// whatever pid namespace it is; `token` is a random number. It is written down before it exists.
+    pub fn place(name: &Name, life: Life, token: u32) -> Result<PathBuf, HostError> {
         let own =
             own_cgroup().ok_or_else(|| HostError::new(Doing::SeparateTree, name.as_str(), Errno::ENOENT))?;
-        let path = own.join(format!("mini-emperor.{name}.{pid}"));
-        fs::create_dir(&path).map_err(|e| failed(&e))?;
-        let tree = Self(path);
+        Ok(own.join(format!("mini-emperor.{name}.{}.{token:08x}", life.0)))
+    }
+
+    /// Makes the cgroup and moves the process `pid` into it.
+    pub fn plant(path: &Path, name: &Name, pid: u32) -> Result<Self, HostError> {
+        let failed = |e: &std::io::Error| HostError::from_io(Doing::SeparateTree, name.as_str(), e);
+        fs::create_dir(path).map_err(|e| failed(&e))?;
+        let tree = Self(path.to_owned());
         if !tree.0.join("cgroup.kill").exists() {
             let _ = fs::remove_dir(&tree.0);
             return Err(HostError::new(Doing::SeparateTree, name.as_str(), Errno::ENOSYS));
@@ -41,6 +47,11 @@ impl Tree {
             failed(&e)
         })?;
         Ok(tree)
+    }
+
+    /// The cgroup of a life that began under another emperor; it need not exist.
+    pub fn adopt(path: PathBuf) -> Self {
+        Self(path)
     }
 
     /// Kills all that is left of it and removes it.

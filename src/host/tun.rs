@@ -7,6 +7,7 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -115,6 +116,52 @@ pub fn open(device: &str, offload: Offload, persist: bool) -> Result<Tun, HostEr
 pub fn adopt(device: &str, offload: Offload) -> Result<Tun, HostError> {
     if_nametoindex(device).map_err(|errno| HostError::new(Doing::AttachTun, device, errno))?;
     attach_or_create(Doing::AttachTun, device, offload, true)
+}
+
+/// Tries until the tun is not held any more: a killed emperor lets go of its lock before it lets go of its tuns.
+///
+/// # Errors
+/// What `attach` returns; `EBUSY` only after five seconds.
+pub async fn when_free<T, F: Future<Output = Result<T, HostError>>>(
+    attach: impl Fn() -> F,
+) -> Result<T, HostError> {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match attach().await {
+            Err(error) if error.errno == Errno::EBUSY && Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The kernel's number of the interface `device` in the calling thread's network namespace.
+///
+/// # Errors
+/// `ENODEV` if there is none.
+pub fn index(device: &str) -> Result<u32, HostError> {
+    if_nametoindex(device).map_err(|errno| HostError::new(Doing::FindLink, device, errno))
+}
+
+/// Lets the interface of `tun` outlive its last descriptor, or ends that.
+///
+/// # Errors
+/// If it is attached to no interface any more.
+pub fn set_persistent(tun: impl AsFd, persist: bool) -> Result<(), HostError> {
+    sys::set_persist(tun.as_fd(), persist)
+        .map_err(|errno| HostError::new(Doing::AttachTun, "an open tun", errno))
+}
+
+/// Goes on with an open tun of the emperor that this process was before its exec.
+///
+/// # Errors
+/// If it is attached to no interface any more, or the kernel refuses an offload that was demanded.
+pub fn inherit(fd: OwnedFd, offload: Offload) -> Result<Tun, HostError> {
+    let failed = |errno| HostError::new(Doing::AttachTun, "an open tun", errno);
+    prepare(fd.as_fd(), true).map_err(failed)?;
+    let offloads = agree(fd.as_fd(), offload).map_err(failed)?;
+    Ok(Tun { fd, offloads })
 }
 
 /// TUNSETIFF and what must follow it; sets everything, because a persistent device remembers its last owner's wishes.

@@ -3,9 +3,10 @@
 //! Each worker has a block of its own in each port, on cache lines of its own, and is its only writer: a load and a
 //! store, both relaxed, no locked instruction. Readers add the blocks up.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Reason;
 
@@ -94,7 +95,7 @@ fn add(counter: &AtomicU64, more: u64) {
 }
 
 /// What one port has moved and lost since it was attached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// IP bytes delivered towards the vassal.
     pub receive_bytes: u64,
@@ -157,6 +158,18 @@ impl Serialize for Dropped {
     }
 }
 
+impl<'de> Deserialize<'de> for Dropped {
+    /// A reason that this version does not have is left out.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let named = BTreeMap::<String, u64>::deserialize(deserializer)?;
+        let mut dropped = Self::default();
+        for reason in Reason::ALL {
+            dropped.set(reason, named.get(reason.name()).copied().unwrap_or_default());
+        }
+        Ok(dropped)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,5 +210,18 @@ mod tests {
              {\"spoofed\":0,\"denied\":0,\"malformed\":0,\"no_route\":2,\"multicast\":0,\"queue_full\":0,\
              \"ttl_expired\":0,\"too_big\":0}}"
         );
+    }
+
+    #[test]
+    fn traffic_survives_being_written_and_read_by_another_version() {
+        let mut traffic = Traffic {
+            transmit_packets: 7,
+            ..Traffic::default()
+        };
+        traffic.dropped.set(Reason::Denied, 3);
+        let text = serde_json::to_string(&traffic).unwrap();
+        assert_eq!(serde_json::from_str::<Traffic>(&text).unwrap(), traffic);
+        let other = text.replace("\"too_big\":0", "\"too_odd\":9");
+        assert_eq!(serde_json::from_str::<Traffic>(&other).unwrap(), traffic);
     }
 }

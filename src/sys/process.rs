@@ -5,6 +5,39 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
+/// Request numbers of `linux/pidfd.h`; nix makes each an unsafe function.
+mod request {
+    #![allow(missing_docs, unreachable_pub, reason = "made by nix's macros")]
+    nix::ioctl_readwrite!(get_info, 0xff, 11, super::PidfdInfo);
+}
+
+/// `struct pidfd_info` of `linux/pidfd.h` in its first size, 64 bytes, which every later kernel takes.
+#[repr(C)]
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the kernel's own names")]
+pub struct PidfdInfo {
+    mask: u64,
+    cgroupid: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// `PIDFD_INFO_EXIT`: the exit status is wanted, or given.
+const EXIT: u64 = 1 << 3;
+
+/// The wait status (`wait(2)`) of a process that somebody else has reaped; `None` while it is not. Linux 6.15;
+/// before, `ENOTTY`, `EINVAL` or `ESRCH`.
+pub fn status_of_reaped(pidfd: impl AsFd) -> Result<Option<i32>, Errno> {
+    let mut info = PidfdInfo {
+        mask: EXIT,
+        ..PidfdInfo::default()
+    };
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: `info` outlives the call, and its size is in the request's number.
+    unsafe { request::get_info(fd, &raw mut info) }?;
+    Ok((info.mask & EXIT != 0).then_some(info.exit_code))
+}
+
 /// Sends `signal` to the process of `pidfd`; `ESRCH` once it has ended. Linux 5.1.
 pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), Errno> {
     let fd = pidfd.as_fd().as_raw_fd();
@@ -138,4 +171,18 @@ pub fn user_and_group(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
     nix::unistd::setgroups(&groups)?;
     nix::unistd::setresgid(gid.into(), gid.into(), gid.into())?;
     nix::unistd::setresuid(uid.into(), uid.into(), uid.into())
+}
+
+/// Makes the calling thread, and no other of this process, the user `uid` with the group `gid` and no other group; its
+/// capabilities go with that. For a thread that ends soon.
+///
+/// The C library's functions of that name change all threads (`nptl(7)`), so these are plain system calls.
+pub fn become_on_this_thread(uid: u32, gid: u32) -> Result<(), Errno> {
+    let none: *const libc::gid_t = std::ptr::null();
+    // SAFETY: a list of no groups is not read.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, 0, none) })?;
+    // SAFETY: the arguments are numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: the arguments are numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }

@@ -6,7 +6,7 @@ use super::scalars::scalar;
 use crate::config::definition::{LogTarget, RestartPolicy};
 use crate::config::report::{Report, suggest};
 use crate::config::rule::Action;
-use crate::config::settings::{Engine, Offload};
+use crate::config::settings::{Engine, Offload, OnExit};
 use crate::config::written::{Read, shown_node};
 use crate::config::yaml::Node;
 
@@ -67,6 +67,17 @@ pub(in crate::config) trait Choice: Sized + Copy + 'static {
             .map(|&(_, meaning)| meaning)
     }
 
+    /// The word for this.
+    fn name(self) -> Option<&'static str>
+    where
+        Self: PartialEq,
+    {
+        Self::WORDS
+            .iter()
+            .find(|(_, meaning)| *meaning == self)
+            .map(|&(name, _)| name)
+    }
+
     /// The words alone.
     fn names() -> Vec<&'static str> {
         Self::WORDS.iter().map(|&(name, _)| name).collect()
@@ -110,6 +121,10 @@ impl Choice for Offload {
         &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
 }
 
+impl Choice for OnExit {
+    const WORDS: &'static [(&'static str, Self)] = &[("stop", Self::Stop), ("keep", Self::Keep)];
+}
+
 impl Choice for ChainDefault {
     const WORDS: &'static [(&'static str, Self)] =
         &[("allow", Self(Action::Allow)), ("deny", Self(Action::Deny))];
@@ -148,6 +163,7 @@ read_choice!(
     LogTarget,
     Engine,
     Offload,
+    OnExit,
     ChainDefault,
     NamespaceWord
 );

@@ -62,6 +62,28 @@ pub struct Nat {
     fresh: Seen,
 }
 
+/// Removes a table that an earlier emperor left under another name; one that is gone is as good as removed.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn remove_left(table: &str) -> Result<(), HostError> {
+    let plan = NatPlan {
+        table: table.to_owned(),
+        uplink: String::new(),
+        subnets: Vec::new(),
+        interfaces: Vec::new(),
+    };
+    remove(&plan)
+}
+
+fn remove(plan: &NatPlan) -> Result<(), HostError> {
+    let result = Wire::open().and_then(|wire| wire.commit(vec![delete_table(plan)]));
+    match result {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(HostError::new(Doing::RemoveNat, &plan.table, errno)),
+    }
+}
+
 impl Nat {
     /// Installs the table in the calling thread's network namespace, in place of a stale one of the same name.
     ///
@@ -90,11 +112,7 @@ impl Nat {
     /// # Errors
     /// If the kernel refuses.
     pub fn remove(&self) -> Result<(), HostError> {
-        let result = Wire::open().and_then(|wire| wire.commit(vec![delete_table(&self.plan)]));
-        match result {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(HostError::new(Doing::RemoveNat, &self.plan.table, errno)),
-        }
+        remove(&self.plan)
     }
 
     /// Watches the table and puts it back when it is gone or changed; `said` gets one sentence a repair. Repairs are

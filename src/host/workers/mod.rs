@@ -43,6 +43,7 @@ mod desk;
 mod epoll;
 mod patience;
 mod uring;
+mod waiting_room;
 mod worker;
 
 use std::os::fd::OwnedFd;
@@ -59,6 +60,7 @@ use crate::config::settings::Engine as Wish;
 use crate::router::{PortId, Tables};
 
 use super::error::{Doing, HostError};
+use super::pulse::Pulse;
 use super::tun::Offloads;
 
 /// What the workers work with: the tables and, by port index, the devices.
@@ -111,6 +113,15 @@ pub struct DeviceLost {
     pub errno: Errno,
 }
 
+/// What a worker tells the control plane.
+#[derive(Debug, Clone, Copy)]
+pub enum Report {
+    /// A device ended.
+    Lost(DeviceLost),
+    /// A frame waits for the vassal of this port, which sleeps.
+    Wanted(PortId),
+}
+
 /// What a worker has let go of; dropped where it delays nobody.
 #[allow(dead_code, reason = "held, then dropped")]
 enum Retired {
@@ -152,8 +163,10 @@ impl std::fmt::Display for Engine {
 pub struct Workers {
     plane: Arc<Plane>,
     engine: Engine,
+    count: usize,
     threads: Vec<Thread>,
     closer: Sender<Retired>,
+    pulse: Arc<Pulse>,
 }
 
 struct Thread {
@@ -163,8 +176,8 @@ struct Thread {
 }
 
 impl Workers {
-    /// Starts `count` threads on the engine that `wish` names, or the best that the kernel grants. `lost` hears of
-    /// devices that end by themselves.
+    /// Starts `count` threads on the engine that `wish` names, or the best that the kernel grants. `reports` hears of
+    /// devices that end by themselves, and of vassals that are to be woken.
     ///
     /// # Errors
     /// If no thread can be had, or the engine that was demanded cannot.
@@ -172,7 +185,7 @@ impl Workers {
         count: usize,
         wish: Wish,
         tables: Arc<Tables>,
-        lost: &UnboundedSender<DeviceLost>,
+        reports: &UnboundedSender<Report>,
     ) -> Result<Self, HostError> {
         let plane = Arc::new(Plane {
             tables,
@@ -189,11 +202,13 @@ impl Workers {
                 Wish::Auto | Wish::IoUring => Engine::IoUring,
                 Wish::Epoll => Engine::Epoll,
             },
+            count,
             threads: Vec::with_capacity(count),
             closer,
+            pulse: Arc::new(Pulse::new(count)),
         };
         while workers.threads.len() < count {
-            match workers.start_one(lost) {
+            match workers.start_one(reports) {
                 Ok(thread) => workers.threads.push(thread),
                 // All workers use one engine: those that have started begin again.
                 Err(error) if wish == Wish::Auto && workers.engine == Engine::IoUring => {
@@ -205,6 +220,43 @@ impl Workers {
             }
         }
         Ok(workers)
+    }
+
+    /// Ends every thread and waits for it: nothing moves and nothing is counted any more.
+    pub fn stop(&mut self) {
+        self.end();
+    }
+
+    /// Starts them again, with the devices they had.
+    ///
+    /// # Errors
+    /// If no thread can be had.
+    pub fn resume(&mut self, reports: &UnboundedSender<Report>) -> Result<(), HostError> {
+        while self.threads.len() < self.count {
+            let thread = self.start_one(reports)?;
+            self.threads.push(thread);
+        }
+        for device in self.plane.devices.iter().flatten() {
+            self.tell_owner(device.port, Order::Watch(device.clone()));
+        }
+        Ok(())
+    }
+
+    /// The signs of life of the threads.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// Wakes every thread, so that it turns.
+    pub fn poke(&self) {
+        for thread in &self.threads {
+            thread.poke();
+        }
+    }
+
+    /// The device of `port`.
+    pub fn device(&self, port: PortId) -> Option<&Arc<Device>> {
+        self.plane.device(port)
     }
 
     /// The engine that was chosen.
@@ -219,7 +271,7 @@ impl Workers {
     }
 
     /// Adds a device. From here on its frames are read.
-    pub fn attach(&mut self, tables: Arc<Tables>, device: Device) {
+    pub fn attach(&mut self, tables: Arc<Tables>, device: Device) -> Arc<Device> {
         let mut devices = self.plane.devices.clone();
         let (index, device) = (device.port.index as usize, Arc::new(device));
         if devices.len() <= index {
@@ -227,7 +279,8 @@ impl Workers {
         }
         devices[index] = Some(device.clone());
         self.swap(Plane { tables, devices });
-        self.tell_owner(device.port, Order::Watch(device));
+        self.tell_owner(device.port, Order::Watch(device.clone()));
+        device
     }
 
     /// Takes a device away; it is closed as soon as the workers have let go of it.
@@ -242,7 +295,7 @@ impl Workers {
         }
     }
 
-    fn start_one(&self, lost: &UnboundedSender<DeviceLost>) -> Result<Thread, HostError> {
+    fn start_one(&self, reports: &UnboundedSender<Report>) -> Result<Thread, HostError> {
         let failed = |errno| HostError::new(Doing::StartWorker, "the router", errno);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let poke = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(failed)?);
@@ -254,7 +307,8 @@ impl Workers {
             orders: received,
             poke: poke.clone(),
             closer: self.closer.clone(),
-            lost: lost.clone(),
+            reports: reports.clone(),
+            pulse: self.pulse.clone(),
         };
         let (started, ready): (Sender<Result<(), Errno>>, Receiver<_>) = channel();
         let handle = std::thread::Builder::new()
@@ -306,6 +360,10 @@ impl Thread {
     fn tell(&self, order: Order) {
         // A worker that is gone has said why.
         let _ = self.orders.send(order);
+        self.poke();
+    }
+
+    fn poke(&self) {
         // The counter is full only if a poke is pending anyway.
         let _ = self.poke.write(1);
     }

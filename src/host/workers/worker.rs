@@ -11,8 +11,9 @@ use super::desk::Desk;
 use super::epoll::EpollEngine;
 use super::patience::Patience;
 use super::uring::UringEngine;
-use super::{Device, DeviceLost, Engine, Order, Plane, Retired};
+use super::{Device, Engine, Order, Plane, Report, Retired};
 use crate::host::confine;
+use crate::host::pulse::Pulse;
 
 /// Frames in, frames out, for the devices that one worker reads.
 pub(super) trait Carrier {
@@ -48,7 +49,8 @@ pub(super) struct Contract {
     pub(super) orders: Receiver<Order>,
     pub(super) poke: Arc<EventFd>,
     pub(super) closer: Sender<Retired>,
-    pub(super) lost: UnboundedSender<DeviceLost>,
+    pub(super) reports: UnboundedSender<Report>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// Works until it is told to end; says first whether it could begin.
@@ -84,15 +86,19 @@ struct Worker<C> {
     closer: Sender<Retired>,
     /// What the worker needs no more, but a request that is not yet submitted may still name.
     retired: Vec<Retired>,
+    number: usize,
+    pulse: Arc<Pulse>,
 }
 
 impl<C: Carrier> Worker<C> {
     fn new(carrier: C, contract: Contract) -> Self {
         Self {
             carrier,
-            desk: Desk::new(contract.number, contract.plane, contract.lost),
+            desk: Desk::new(contract.number, contract.plane, contract.reports),
             orders: contract.orders,
             closer: contract.closer,
+            number: contract.number,
+            pulse: contract.pulse,
             retired: Vec::new(),
         }
     }
@@ -112,8 +118,14 @@ impl<C: Carrier> Worker<C> {
                     .drain(..)
                     .for_each(|retired| drop(self.closer.send(retired)));
             }
-            if turn.poked && !self.obey() {
-                return;
+            if turn.frames > 0 {
+                self.pulse.moved();
+            }
+            if turn.poked {
+                self.pulse.turned(self.number);
+                if !self.obey() {
+                    return;
+                }
             }
             let looking_on = !wait;
             wait = !patience.after(turn.frames, self.desk.wake()) && self.retired.is_empty();

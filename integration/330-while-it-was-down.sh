@@ -1,0 +1,113 @@
+# What happens while no emperor is there to see it is found out by the next one.
+#
+#   emperor ── kill -9     files change, tuns vanish, vassals die, records rot     emperor
+
+. "$(dirname "$0")/lib.sh"
+sleeper() { # sleeper NAME [MORE]
+  printf 'command: [/bin/sleep, infinity]\n%s\n' "${2:-}" | drop_vassal "$1"
+}
+crash() {
+  kill -KILL "$EMPEROR_PID"
+  wait "$EMPEROR_PID" 2>/dev/null || true
+  EMPEROR_PID=
+}
+declare -A pid
+before=$(belongings)
+names="steady edited live removed broken cut swapped faked dies once rots renamed"
+for name in $names; do sleeper $name; done
+printf 'command: [/bin/sleep, infinity]\nrestart: {policy: never}\n' | drop_vassal once
+printf 'command: [/bin/sh, -c, "[ -e %s/later ] && exec sleep infinity; exit 1"]\nrestart: {delay: 1h, max_delay: 1h}\n' \
+  "$PUB" | drop_vassal later
+printf 'command: [/bin/sh, -c, "sleep 74001 & exec sleep 74001"]\nnamespaces: [mount]\n' | drop_vassal tree
+start_emperor
+for name in $names tree; do wait_running $name; pid[$name]=$(vassal_pid $name); done
+wait_for 5 is waiting vassal_field later .state
+crash
+
+# ---- while it is down
+sed -i 's/infinity/74002/' "$VASSALS/edited.yaml"
+echo 'network: {firewall: {in: [deny]}}' >>"$VASSALS/live.yaml"
+rm "$VASSALS/removed.yaml"
+echo 'nonsense: true' >>"$VASSALS/broken.yaml"
+mv "$VASSALS/renamed.yaml" "$VASSALS/other.yaml"
+sleeper fresh
+nsenter -t "${pid[cut]}" -n -- ip link del tun0
+nsenter -t "${pid[swapped]}" -n -- sh -c 'ip link del tun0; ip link add tun0 type veth peer name other; ip link set tun0 up'
+nsenter -t "${pid[faked]}" -n -- sh -c 'ip link del tun0; ip tuntap add tun0 mode tun; ip link set tun0 up'
+kill -KILL "${pid[dies]}" "${pid[once]}" "${pid[tree]}"
+wait_for 5 fails test -d "/proc/${pid[dies]}"
+printf '{"boot":"%s","kept":{"alive":{"process":%s,"new":[]}}}' "$(cat /proc/sys/kernel/random/boot_id)" \
+  "$(vassal_field rots .kept.alive.process)" >"$RUN/state/rots.json.new"
+mv "$RUN/state/rots.json.new" "$RUN/state/rots.json"
+start_emperor
+
+# ---- and found out
+check "what nobody touched goes on" same_pid steady "${pid[steady]}"
+check "an edited vassal is restarted" wait_running edited "${pid[edited]}"
+check "under its new definition" wait_for 5 pgrep -xf "(/bin/)?sleep 74002"
+check "an edit of a live key has its effect" fails ping -q -c 1 -W 1 "$(vassal_field live '.addresses[0] | split("/")[0]')"
+check "without a restart" same_pid live "${pid[live]}"
+check "a removed one is stopped" wait_gone removed
+check "its process is gone" wait_for 5 fails test -d "/proc/${pid[removed]}"
+check "one with a bad edit goes on" same_pid broken "${pid[broken]}"
+check "and the edit is reported" wait_for 5 logged broken.yaml nonsense
+check "a renamed one is another vassal" wait_running other
+check "a new one runs" wait_running fresh
+for name in cut swapped faked; do
+  check "$name: a vassal whose tun is not the one it had is restarted" wait_running $name "${pid[$name]}"
+  check "$name: with the reason" logged "name=$name" "its tun was taken away from inside"
+  address=$(vassal_field $name '.addresses[0] | split("/")[0]')
+  check "$name: it has a network again" wait_for 5 ping -q -c 1 -W 1 "$address"
+done
+check "one that died is started again" wait_running dies "${pid[dies]}"
+check "how it ended is said to be unknown" logged "name=dies" "its exit status is unknown"
+check "its restart is counted" is 1 vassal_field dies .restarts
+check "one that is never started again is not" is failed vassal_field once .state
+check "one that waits goes on waiting" is waiting vassal_field later .state
+: >"$PUB/later"
+kill -URG "$EMPEROR_PID"
+check "until it is to try now" wait_running later
+check "what was left of the tree of one that died is ended" wait_running tree "${pid[tree]}"
+check "it runs once" wait_for 5 is 2 pgrep -xfc "(/bin/)?sleep 74001"
+check "a record that makes no sense is reported" logged "rots.json" "cannot be read"
+check "its process is ended" fails test -d "/proc/${pid[rots]}"
+check "and the vassal started" wait_running rots
+
+# ---- the directory is not there
+crash
+mv "$VASSALS" "$W/elsewhere"
+"$EMPEROR" run --config <(echo "vassals: $VASSALS"; cat "$SETTINGS") </dev/null >/dev/null 2>>"$LOG" &
+EMPEROR_PID=$!
+mark
+check "without its directory the emperor gets ready" wait_for 15 logged "emperor ready"
+sleep 0.5 # longer than a file must be gone to count as removed
+check "and stops nobody" same_pid steady "${pid[steady]}"
+mv "$W/elsewhere" "$VASSALS"
+crash
+
+# ---- in the midst of stops
+printf 'command: [/bin/sh, -c, "trap %s TERM; while :; do sleep 0.1; done"]\nstop: {signal: TERM, timeout: 2s}\n' "''" |
+  drop_vassal stubborn
+start_emperor
+wait_running stubborn
+stubborn=$(vassal_pid stubborn)
+rm "$VASSALS/stubborn.yaml"
+wait_for 5 is stopping vassal_field stubborn .state
+crash
+check "one that was being stopped outlives the crash" test -d "/proc/$stubborn"
+start_emperor
+check "and is stopped by the next emperor" wait_gone stubborn
+check "it is gone" fails test -d "/proc/$stubborn"
+printf 'command: [/bin/sh, -c, "trap %s TERM; while :; do sleep 0.1; done"]\nstop: {signal: TERM, timeout: 2s}\n' "''" |
+  drop_vassal stubborn
+wait_running stubborn
+kill -TERM "$EMPEROR_PID"
+wait_for 5 is stopping vassal_field stubborn .state
+wait_gone steady
+crash
+start_emperor
+check "after a crash in the midst of its end, the next emperor runs all" wait_running steady "${pid[steady]}"
+check "what was left is not doubled" wait_running stubborn
+check "it runs once" is 1 pgrep -fc "trap '' TERM; while :"
+check "the emperor ends with 0" stop_emperor
+check "nothing is left" wait_for 5 is "$before" belongings

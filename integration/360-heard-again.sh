@@ -1,0 +1,131 @@
+# A vassal that speaks to its emperor is heard by the next one, too.
+#
+#   emperor, killed     emperor, new
+#      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process)
+#      control socket ◀──▶ speaker (uWSGI's bytes)              port 8000 ──▶ late (not ready yet)
+
+. "$(dirname "$0")/lib.sh"
+cat >"$PUB/voices.py" <<'P'
+"""voices.py beat | rise FLAG | speak FILE | listen FLAG PORT"""
+import os, socket, sys, time
+
+def say(*words):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        try:
+            s.sendto("\n".join(words).encode(), "\0" + os.environ["NOTIFY_SOCKET"][1:])
+        except OSError:
+            pass  # there is no emperor at the moment
+
+def until(flag):
+    while not os.path.exists(flag):
+        time.sleep(0.02)
+
+def beat():
+    number = 0
+    say("READY=1")
+    while not os.path.exists("/run/scenario/pub/stop-beating"):
+        number += 1
+        say("WATCHDOG=1", f"STATUS=beat {number}")
+        time.sleep(0.1)
+    time.sleep(1000)
+
+def rise(flag):
+    until(flag)
+    say("READY=1")
+    time.sleep(1000)
+
+def speak(path):
+    fd = int(os.environ["UWSGI_EMPEROR_FD"])
+    os.write(fd, b"\x01")
+    while True:
+        byte = os.read(fd, 1)
+        with open(path, "a") as file:
+            print(byte[0], file=file)
+        os.write(fd, b"\x01")
+
+def listen(flag, port):
+    until(flag)
+    with socket.create_server(("", int(port))):
+        time.sleep(1000)
+
+globals()[sys.argv[1]](*sys.argv[2:])
+P
+voice() { # voice NAME KEYS ARGUMENT…
+  local name=$1 keys=$2
+  shift 2
+  printf 'command: [%s, %s/voices.py' "$PYTHON" "$PUB" >"$W/definition"
+  printf ', "%s"' "$@" >>"$W/definition"
+  printf ']\nrestart: {delay: 100ms, max_delay: 100ms}\n%s\n' "$keys" >>"$W/definition"
+  drop_vassal "$name" <"$W/definition"
+}
+voice beating $'ready: notify\nwatchdog: 1s' beat
+voice rising $'ready: notify\nready_timeout: 1m' rise "$PUB/rise"
+voice speaker $'ready: emperor\nreload: emperor' speak "$PUB/spoken"
+voice late $'ready: {tcp: 8000}\nready_timeout: 1m' listen "$PUB/listen" 8000
+drop_vassal forker <<Y
+command:
+  - /bin/sh
+  - -c
+  - |
+    sh -c 'trap "echo main >$PUB/heard; exit 0" TERM; while :; do sleep 0.05; done' &
+    $PYTHON -c "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.sendto(b'MAINPID=\$!\nREADY=1', '\0' + os.environ['NOTIFY_SOCKET'][1:])"
+    wait
+ready: notify
+stop: {signal: TERM, timeout: 20s}
+Y
+start_emperor
+ready() { is true vassal_field "$1" .ready; }
+for name in beating speaker forker; do wait_for 10 ready $name; done
+for name in rising late; do wait_running $name; done
+all="beating rising speaker late forker"
+who() { local name; for name in $all; do echo "$name $(vassal_pid $name)"; done; }
+beats() {
+  mark
+  kill -USR1 "$EMPEROR_PID"
+  wait_for 5 status_line beating >/dev/null || return 1
+  status_line beating | grep -o 'says="beat [0-9]*' | tr -dc 0-9
+}
+next() { # next COMMAND…: another emperor, by whatever way
+  before=$(who)
+  beat=$(beats)
+  "$@"
+}
+crash() {
+  kill -KILL "$EMPEROR_PID"
+  wait "$EMPEROR_PID" 2>/dev/null || true
+  start_emperor
+}
+upgrade() { "$EMPEROR" upgrade --config "$SETTINGS"; }
+spoken() { wc -l <"$PUB/spoken"; }
+: >"$PUB/spoken"
+chmod 0666 "$PUB/spoken"
+
+for way in crash upgrade; do
+  next $way >/dev/null
+  check "$way: the same vassals, the same main processes" is "$before" who
+  check "$way: what a vassal says for people is heard" wait_for 5 more_than "$beat" beats
+  sleep 1.3 # longer than the watchdog: that it lives is what is shown
+  check "$way: its signs of life, too" is "$before" who
+  check "$way: one that was not ready is not" is false vassal_field rising .ready
+  told=$(spoken)
+  kill -HUP "$EMPEROR_PID"
+  check "$way: a control socket carries bytes to the vassal" wait_for 5 more_than "$told" spoken
+  wait_running rising # SIGHUP restarts those that say nothing else
+  for name in beating late forker; do wait_for 10 running $name; done
+  wait_for 10 ready beating
+  wait_for 10 ready forker
+done
+check "nothing but reloads was said" is 1 sh -c "sort -u $PUB/spoken"
+
+next crash
+touch "$PUB/rise" "$PUB/listen"
+check "one that becomes ready under the next emperor is" wait_for 10 ready rising
+check "one whose port opens under the next emperor, too" wait_for 10 ready late
+check "in the lives that they had" is "$before" who
+mark
+touch "$PUB/stop-beating"
+check "a missed watchdog is noticed by the next emperor" wait_for 5 logged name=beating "missed its watchdog"
+rm "$VASSALS/forker.yaml"
+check "its stop signal goes to the main process" wait_for 5 is main cat "$PUB/heard"
+check "the emperor ends with 0" stop_emperor
+check "nothing is left" wait_for 5 is "" processes

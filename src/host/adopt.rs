@@ -1,0 +1,259 @@
+//! Going on with the vassals that an earlier emperor left: one that died, that was told to leave them, or that
+//! this process was before its exec.
+//!
+//! ```text
+//!   record ─▶ its process exists ─▶ its netns, its tun, by number ─▶ port, log, pidfd ─▶ as if it were our child
+//!        │         └─ ended: its exit status, if the kernel still knows
+//!        ├─▶ it was being made: its gate is shut, it ends by itself; another is made
+//!        └─▶ it had none: its back-off, or its rest, goes on
+//! ```
+//!
+//! Nothing is taken on trust that can be looked at: a pid is compared with the time at which its process began, a
+//! namespace and an interface with their numbers. What is not as it was written down is ended, whole, and started
+//! anew under its restart policy, with the reason. Files are read only after all that; so an edit or a removal
+//! that no emperor saw meets a vassal that runs, as any other does.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::emperor::pacing::Pacing;
+use crate::emperor::state::{End, Fault, Life, State};
+use crate::emperor::{Adoption, Event, Run, Word};
+use crate::router::Traffic;
+
+use super::body::Heir;
+use super::clock::Moment;
+use super::daemon::{Alive, Daemon};
+use super::dialogue::Spoken;
+use super::ears::{Ears, Sockets};
+use super::error::HostError;
+use super::life::{Handle, Traces};
+use super::notify::Speakers;
+use super::process::{self, Process};
+use super::record::{Kept, LifeRecord, Record, Remains};
+use super::search::{Found, Remnant, end, find};
+use super::state::StateFiles;
+use super::tree::Tree;
+use super::tun::Tun;
+use super::upgrade::Inherited;
+
+/// Vassals whose namespaces are entered at one time.
+const AT_ONCE: usize = 16;
+
+/// A process that an emperor left behind in this run directory, whichever.
+pub fn witness(run: &Path) -> Option<OwnedFd> {
+    let boot = process::boot();
+    let records = StateFiles::peek(run);
+    let bodies = records.into_iter().filter_map(|record| match record.kept {
+        Kept::Alive(body) if record.boot == boot => Some(body),
+        Kept::Alive(_) | Kept::Unborn { .. } | Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => None,
+    });
+    bodies
+        .filter_map(|body| body.process.open())
+        .find(|pidfd| !process::has_ended(pidfd))
+}
+
+impl Daemon {
+    /// Goes on with whatever was left; before the first look at the directories.
+    pub(super) async fn adopt(&mut self, inherited: &mut Inherited) -> Result<(), HostError> {
+        let mut left = Vec::new();
+        for record in self.state.records()? {
+            match record {
+                Ok(record) if record.boot == self.boot => {
+                    let Kept::Alive(body) = &record.kept else {
+                        left.push((record, None));
+                        continue;
+                    };
+                    let tun = inherited.tuns.remove(&body.life.0);
+                    left.push((record, tun));
+                }
+                Ok(record) => self.state.erase(&record.name),
+                Err(remains) => self.clear_away(remains).await,
+            }
+        }
+        let offload = self.settings.router.offload;
+        let subnets = self.settings.router.addresses.clone();
+        // Last those that are waited for.
+        left.sort_by_key(|(record, _)| record.is_being_born());
+        let all = left.len();
+        let mut found = stream::iter(left)
+            .map(|(record, tun)| find(record, tun, offload, &subnets))
+            .buffered(AT_ONCE);
+        let mut fifos = Vec::new();
+        while let Some(found) = found.next().await {
+            if let Some((body, Remnant::Alive(..) | Remnant::Ended(_))) = &found.life {
+                fifos.push(self.state.fifo(&found.record.name, body.life));
+            }
+            self.take_over(found);
+        }
+        self.state.sweep(&fifos)?;
+        if all > 0 {
+            let running = fifos.len();
+            tracing::info!(
+                vassals = all,
+                running,
+                "went on with what an earlier emperor left"
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends what a record that cannot be read still names.
+    async fn clear_away(&self, remains: Remains) {
+        let path = remains.path.display();
+        tracing::error!(record = %path, "cannot be read; what it names is ended, and its vassal starts anew");
+        if let Some(pidfd) = remains.process.and_then(Process::open) {
+            end(&Arc::new(pidfd)).await;
+        }
+        if let Some(tree) = remains.tree {
+            Tree::adopt(tree).fell().await;
+        }
+        self.state.discard(&remains.path);
+    }
+
+    fn take_over(&mut self, found: Found) {
+        let Found { record, life } = found;
+        let name = record.name.clone();
+        // A file that is gone cannot bring back what does not run.
+        if life.is_none() && !record.definition.exists() {
+            return self.state.erase(&name);
+        }
+        self.totals.insert(name.clone(), record.traffic);
+        self.watch.expect(record.definition.clone());
+        let body = life.as_ref().map(|(body, _)| body);
+        let adoption = Adoption {
+            definition: (*record.under).clone(),
+            addresses: record.addresses.clone(),
+            state: state(&record, body),
+            life: last_life(&record),
+            restarts: record.restarts,
+            pacing: Pacing::resumed(record.deaths_in_a_row),
+            last_end: record.last_end.clone(),
+        };
+        let name = record.name.clone();
+        let next = life.and_then(|(body, remnant)| self.hold(record, body, remnant));
+        // The emperor must know of a life before it hears what is wrong with it.
+        self.tell(Event::Adopted(Box::new(adoption)));
+        self.resume_demand(&name);
+        if let Some(next) = next {
+            self.tell(next);
+        }
+    }
+
+    /// Puts a process in the place that it would have if it were our child; what comes back is to be told to the
+    /// emperor next.
+    fn hold(&mut self, record: Record, body: LifeRecord, remnant: Remnant) -> Option<Event> {
+        let (name, life) = (record.name.clone(), body.life);
+        let (pidfd, tun, sockets) = match remnant {
+            Remnant::Nothing => {
+                let end = End::Unknown;
+                return Some(Event::Ended { name, life, end });
+            }
+            Remnant::Ended(pidfd) => (pidfd, None, Sockets::default()),
+            Remnant::Alive(pidfd, Ok((tun, sockets))) => (pidfd, Some(Ok(tun)), sockets),
+            Remnant::Alive(pidfd, Err(why)) => (pidfd, Some(Err(why)), Sockets::default()),
+        };
+        let main = body.main.map(|main| main.open().map(Arc::new));
+        let channel = sockets.channel.clone();
+        let handle = Arc::new(Handle::of(pidfd.clone(), main.clone().flatten(), channel));
+        if matches!(main, Some(None)) {
+            // What it said is its main process has ended, so it has.
+            handle.doom();
+        }
+        if let Err(error) = self.logs.adopt(&record.under, &self.state.fifo(&name, life)) {
+            // A program that has closed its output has no FIFO any more.
+            tracing::debug!(%name, %error, "no output to go on with");
+        }
+        let heir = Heir {
+            name: name.clone(),
+            life,
+            process: (body.process.pid, pidfd),
+            main: main.flatten(),
+            tree: body.tree.clone().map(Tree::adopt),
+            ears: ears(&record, &body, sockets),
+            handle: handle.clone(),
+            herald: self.herald.clone(),
+        };
+        self.lives.insert(life, alive(record, body, handle));
+        tokio::spawn(heir.live());
+        let fault = self.connect(life, tun?).err()?;
+        let word = Word::Fault(fault);
+        Some(Event::Says { name, life, word })
+    }
+
+    /// Attaches a tun that was found to the router.
+    fn connect(&mut self, life: Life, tun: Result<Tun, Fault>) -> Result<(), Fault> {
+        self.give_port(life, tun?).map_err(|why| {
+            tracing::error!("{why}");
+            Fault::Displaced
+        })
+    }
+}
+
+/// Where the vassal of a record is; `body` is its process, if there is or was one that it cannot be denied.
+fn state(record: &Record, body: Option<&LifeRecord>) -> State {
+    let now = Instant::now();
+    match (body, &record.kept) {
+        (Some(body), _) => {
+            let pid = record.pid.unwrap_or(body.process.pid);
+            let since = body.born.map_or(now, Moment::instant);
+            let run = Run::adopted(body.life, pid, since, record.ready, now, &record.under);
+            State::Running(run)
+        }
+        (None, Kept::Alive(_) | Kept::Unborn { .. }) => State::Waiting { until: now },
+        (None, Kept::Waiting { until }) => State::Waiting {
+            until: until.instant(),
+        },
+        (None, Kept::Idle) => State::Idle,
+        (None, Kept::Down { end, why }) => State::Down {
+            end: end.clone(),
+            why: *why,
+        },
+    }
+}
+
+/// The last life that the record knows; none is earlier than all.
+fn last_life(record: &Record) -> Life {
+    match &record.kept {
+        Kept::Alive(body) => body.life,
+        Kept::Unborn { life, .. } => *life,
+        Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => Life(0),
+    }
+}
+
+fn ears(record: &Record, body: &LifeRecord, sockets: Sockets) -> Option<Box<Ears>> {
+    let speakers = Speakers::of(body.process.pid, body.netns);
+    Ears::new(sockets, speakers).unwrap_or_else(|error| {
+        tracing::error!(name = %record.name, %error, "the vassal is not heard");
+        None
+    })
+}
+
+fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
+    Alive {
+        name: record.name,
+        handle,
+        under: Arc::new(*record.under),
+        addresses: record.addresses,
+        traces: Some(Traces {
+            process: body.process,
+            netns: body.netns,
+            index: body.index,
+        }),
+        born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
+        tree: body.tree,
+        spoken: Spoken {
+            status: record.status,
+            ..Spoken::default()
+        },
+        probe: None,
+        port: None,
+        started: true,
+        written: Traffic::default(),
+    }
+}

@@ -1,0 +1,242 @@
+//! What is written down of each vassal, and when.
+//!
+//! A vassal's record is made anew whenever something happened to it, before anything else can: a process is
+//! written down before it is told to run. Counters alone change without an event; they are written a while after
+//! the first packet, and nothing wakes up where no packet moves.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Name;
+use crate::emperor::state::{Life, State};
+use crate::emperor::{Action, Event, Vassal, Word};
+
+use super::clock::Moment;
+use super::daemon::{Alive, Daemon};
+use super::error::HostError;
+use super::init;
+use super::process::Process;
+use super::record::{Kept, LifeRecord, Record};
+
+/// How old counters in a record can be; so much of them is lost by a `kill -9`.
+const COUNTERS: Duration = Duration::from_secs(5);
+/// Records looked at in one go for their counters; then the loop has its turn.
+const AT_ONCE: usize = 32;
+
+/// How far the counters in the records are behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Counters {
+    /// Nothing has moved since they were written.
+    Written,
+    /// They are written then.
+    Due(Instant),
+    /// All lives before this one have been written.
+    BeingWritten {
+        /// The next one.
+        from: Life,
+        /// Something has moved since the beginning.
+        again: bool,
+    },
+}
+
+impl Counters {
+    /// When [`Daemon::write_counters`] has something to do.
+    pub(super) fn deadline(self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Written => None,
+            Self::Due(due) => Some(due),
+            Self::BeingWritten { .. } => Some(now),
+        }
+    }
+}
+
+impl Daemon {
+    /// This vassal's record is old; it is written by the next [`save`](Self::save).
+    pub(super) fn record(&mut self, name: &Name) {
+        self.stale.insert(name.clone());
+    }
+
+    /// It is, but not by something that matters to the next emperor: it is written with the counters.
+    pub(super) fn record_soon(&mut self, name: &Name) {
+        self.record(name);
+        self.stirred(Instant::now());
+    }
+
+    /// The records that an event or an action makes old.
+    pub(super) fn record_of_event(&mut self, event: &Event) {
+        match event {
+            Event::Defined(definition) => self.record(&definition.name),
+            Event::Adopted(adoption) => self.record(&adoption.definition.name),
+            Event::Says {
+                word: Word::Alive, ..
+            } => {}
+            Event::Born { name, .. }
+            | Event::Says { name, .. }
+            | Event::Ended { name, .. }
+            | Event::Demand(name) => self.record(name),
+            Event::Removed(_)
+            | Event::Deadline
+            | Event::Reload
+            | Event::TryNow
+            | Event::StopAll
+            | Event::Hurry => {}
+        }
+    }
+
+    /// The same for an action.
+    pub(super) fn record_of_action(&mut self, action: &Action) {
+        match action {
+            Action::Spawn { definition, .. } | Action::Update { definition } => self.record(&definition.name),
+            Action::Ask { name, .. }
+            | Action::Kill { name, .. }
+            | Action::Reload { name, .. }
+            | Action::Await(name)
+            | Action::Say { name, .. }
+            | Action::Forget(name)
+            | Action::Abandon { name, .. }
+            | Action::Retry { name, .. } => self.record(name),
+            Action::Probe { .. } | Action::Refuse { .. } => {}
+        }
+    }
+
+    /// Writes every record that is old.
+    pub(super) fn save(&mut self) {
+        for name in std::mem::take(&mut self.stale) {
+            if let Err(error) = self.write(&name) {
+                tracing::error!(%name, "{error}; the next emperor would not know what this vassal does now");
+            }
+        }
+    }
+
+    /// Writes one record, or takes it away with its vassal.
+    pub(super) fn write(&mut self, name: &Name) -> Result<(), HostError> {
+        match self.emperor.vassals().get(name) {
+            Some(vassal) => self.state.record(&self.picture(name, vassal)),
+            None => {
+                self.state.erase(name);
+                Ok(())
+            }
+        }
+    }
+
+    fn picture(&self, name: &Name, vassal: &Vassal) -> Record {
+        let life = vassal.state.life();
+        let alive = life.and_then(|life| self.lives.get(&life));
+        let under = alive.map_or(&vassal.definition, |alive| &alive.under);
+        let run = vassal.state.run();
+        let first = alive.and_then(|alive| Some(alive.born.and(alive.traces)?.process.pid));
+        Record {
+            name: name.clone(),
+            state: vassal.state.word().to_owned(),
+            ready: run.is_some_and(|run| run.is_ready()),
+            pid: run.map(|run| run.pid).or(first),
+            netns: alive.and_then(|alive| alive.traces).map(|traces| traces.netns),
+            device: under.network.device.clone(),
+            addresses: alive.map_or(&vassal.addresses, |alive| &alive.addresses).clone(),
+            definition: vassal.definition.path.clone(),
+            boot: self.boot.clone(),
+            restarts: vassal.restarts,
+            deaths_in_a_row: vassal.deaths_in_a_row(),
+            status: alive.and_then(|alive| alive.spoken.status.clone()),
+            why: vassal.state.rest().map(ToString::to_string),
+            last_end: vassal.last_end.clone(),
+            traffic: self.traffic_of(name),
+            kept: kept(vassal, life, alive),
+            under: Box::new((**under).clone()),
+        }
+    }
+
+    /// Packets move: their counters are written down in a while.
+    pub(super) fn stirred(&mut self, now: Instant) {
+        match self.counters {
+            Counters::Written => self.counters = Counters::Due(now + COUNTERS),
+            Counters::Due(_) => {}
+            Counters::BeingWritten { from, .. } => {
+                self.counters = Counters::BeingWritten { from, again: true };
+            }
+        }
+    }
+
+    /// Writes the records whose counters have changed, some at a time.
+    pub(super) fn write_counters(&mut self, now: Instant) {
+        let (from, again) = match self.counters {
+            Counters::Written => return,
+            Counters::Due(due) if now < due => return,
+            Counters::Due(_) => {
+                // Before they are read: what moves from here on is told anew.
+                self.workers.pulse().rest();
+                self.write_uplink();
+                (Life(0), false)
+            }
+            Counters::BeingWritten { from, again } => (from, again),
+        };
+        let mut last = None;
+        for (life, alive) in self.lives.range_mut(from..).take(AT_ONCE) {
+            last = Some(*life);
+            if let Some(traffic) = alive.port.and_then(|port| self.fabric.traffic(port))
+                && traffic != alive.written
+            {
+                alive.written = traffic;
+                self.stale.insert(alive.name.clone());
+            }
+        }
+        self.save();
+        self.counters = match last {
+            Some(Life(last)) => Counters::BeingWritten {
+                from: Life(last + 1),
+                again,
+            },
+            None if again => Counters::Due(now + COUNTERS),
+            None => Counters::Written,
+        };
+    }
+
+    /// Writes everything as it is now. Exact only if no packet moves.
+    pub(super) fn write_all(&mut self) {
+        let names: Vec<_> = self.emperor.vassals().keys().cloned().collect();
+        self.stale.extend(names);
+        self.save();
+        self.write_uplink();
+    }
+
+    fn write_uplink(&mut self) {
+        let traffic = self.uplink_traffic();
+        if let Err(error) = self.uplink.record(&self.state, traffic) {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
+    if let Some(life) = life {
+        let tree = alive.and_then(|alive| alive.tree.clone());
+        return match alive.and_then(|alive| Some((alive, alive.traces?))) {
+            None => Kept::Unborn { life, tree },
+            Some((alive, traces)) => Kept::Alive(Box::new(LifeRecord {
+                life,
+                process: traces.process,
+                netns: traces.netns,
+                index: traces.index,
+                tree,
+                main: vassal
+                    .state
+                    .run()
+                    .filter(|run| run.pid != traces.process.pid)
+                    .and_then(|run| Process::of(run.pid)),
+                channel: alive.handle.has_channel().then_some(init::FIRST),
+                born: alive.born.map(Moment::of),
+            })),
+        };
+    }
+    match &vassal.state {
+        State::Waiting { until } => Kept::Waiting {
+            until: Moment::of(*until),
+        },
+        State::Down { end, why } => Kept::Down {
+            end: end.clone(),
+            why: *why,
+        },
+        State::Idle | State::Starting { .. } | State::Running(_) | State::Stopping { .. } | State::Gone => {
+            Kept::Idle
+        }
+    }
+}

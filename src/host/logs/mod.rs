@@ -1,0 +1,271 @@
+//! Where vassals' output goes: files with rotation, or the terminal behind the vassal's name.
+//!
+//! A vassal writes into a pipe. A thread of its own takes what is there and hands it to the vassal's `Sink`;
+//! so neither a flood of output nor a disk that hangs ever delays the emperor. No buffer is kept for a vassal
+//! that is silent, and one that writes more than others can only fill its pipe and wait. Files get the bytes
+//! as they came; on a terminal every control character is shown as an escape, so that a vassal cannot move
+//! the operator's cursor or recolour his screen.
+//!
+//! The pipe outlives the emperor: it is a FIFO in the run directory, one for each life, which the vassal holds
+//! open for reading too. So a vassal whose emperor has died is not killed by SIGPIPE; what it writes waits in
+//! the FIFO for the next emperor, and when that is full the vassal waits. Bytes are written to the file before
+//! they are taken out of the FIFO (`tee(2)`), so a `kill -9` loses none of them and may at worst repeat the
+//! chunk that was being written. Only what goes to the screen is cut into lines, and an unfinished line on its
+//! way there is lost.
+
+mod fifo;
+mod rotating;
+mod sink;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::config::{Definition, Name};
+use crate::sys::readiness::readable;
+
+use self::fifo::{Desk, Fifo};
+use self::sink::{LONGEST_LINE, Sink};
+use super::error::{Doing, HostError};
+
+/// Every vassal's output.
+pub struct Logs {
+    directory: PathBuf,
+    screen: Screen,
+    orders: Option<UnboundedSender<Order>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread is told.
+enum Order {
+    /// Read this FIFO until its last writer is gone.
+    Read(Name, Sink, Fifo),
+    /// Read this pipe of one of the vassal's hooks.
+    Hook(Name, &'static str, OwnedFd),
+    /// Write there from here on.
+    Update(Name, Sink),
+    /// The vassal is gone.
+    Forget(Name),
+    /// Stand still: say so, and go on when told to.
+    Pause(Sender<()>, Receiver<()>),
+    /// End at once; what is in the FIFOs is for another emperor.
+    Leave,
+}
+
+/// How lines look on standard error.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen {
+    /// As JSON objects, one a line.
+    pub json: bool,
+    /// Standard error is a terminal: `file` is shown there as well.
+    pub terminal: bool,
+    /// Names in colour.
+    pub colour: bool,
+}
+
+impl Screen {
+    /// Looks at standard error and at `NO_COLOR`.
+    pub fn detect(json: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            json,
+            terminal,
+            colour,
+        }
+    }
+}
+
+impl Logs {
+    /// Log files lie in `directory`, which is made when the first is written.
+    pub fn start(directory: PathBuf, screen: Screen) -> Result<Self, HostError> {
+        let failed = |e: &std::io::Error| HostError::from_io(Doing::StartWorker, "the logs", e);
+        let (orders, received) = unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| failed(&e))?;
+        let thread = std::thread::Builder::new()
+            .name("logs".to_owned())
+            .spawn(move || LocalSet::new().block_on(&runtime, keep(received)))
+            .map_err(|e| failed(&e))?;
+        Ok(Self {
+            directory,
+            screen,
+            orders: Some(orders),
+            thread: Some(thread),
+        })
+    }
+
+    /// Makes the FIFO of one life at `path` and has it read; what comes back is the vassal's end.
+    pub fn open(&mut self, definition: &Definition, path: &Path) -> Result<OwnedFd, HostError> {
+        let mut sink = Sink::open(definition, &self.directory, self.screen)?;
+        sink.begin_line();
+        let fifo = Fifo::make(path)?;
+        let theirs = fifo.end_of_vassal(definition)?;
+        self.order(Order::Read(definition.name.clone(), sink, fifo));
+        Ok(theirs)
+    }
+
+    /// Makes the pipe of one hook of a vassal whose output was opened before; its lines stand behind `hook MOMENT: `.
+    pub fn open_hook(&self, name: &Name, moment: &'static str) -> Result<OwnedFd, HostError> {
+        let failed = |errno| HostError::new(Doing::OpenLog, name.as_str(), errno);
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+        self.order(Order::Hook(name.clone(), moment, ours));
+        Ok(theirs)
+    }
+
+    /// Goes on reading the FIFO of a life that began under another emperor.
+    pub fn adopt(&mut self, definition: &Definition, path: &Path) -> Result<(), HostError> {
+        let fifo = Fifo::open(path)?;
+        let sink = Sink::open(definition, &self.directory, self.screen)?;
+        self.order(Order::Read(definition.name.clone(), sink, fifo));
+        Ok(())
+    }
+
+    /// Applies the `log` keys of the newest definition.
+    pub fn update(&mut self, definition: &Definition) -> Result<(), HostError> {
+        let sink = Sink::open(definition, &self.directory, self.screen)?;
+        self.order(Order::Update(definition.name.clone(), sink));
+        Ok(())
+    }
+
+    /// The vassal is gone. What is still in its pipe is written all the same.
+    pub fn forget(&mut self, name: &Name) {
+        self.order(Order::Forget(name.clone()));
+    }
+
+    /// Stands still until the answer is dropped: nothing is read that is not written.
+    pub fn pause(&self) -> Pause {
+        let ((paused, is_paused), (go_on, wait)) = (channel(), channel());
+        self.order(Order::Pause(paused, wait));
+        // An error means that the thread has ended, which is as good.
+        let _ = is_paused.recv();
+        Pause(go_on)
+    }
+
+    /// Waits until every line is written. All vassals must be gone, and with them all writers.
+    pub fn finish(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // The thread ends only after this sender.
+            let _ = orders.send(order);
+        }
+    }
+}
+
+impl Drop for Logs {
+    /// Ends without waiting for the writers, who go on under another emperor.
+    fn drop(&mut self) {
+        self.order(Order::Leave);
+        self.join();
+    }
+}
+
+/// While this lives, the logs stand still.
+pub struct Pause(#[allow(dead_code, reason = "its end is the message")] Sender<()>);
+
+type Shared = Rc<RefCell<Sink>>;
+
+/// The thread: one task a pipe, until the emperor ends and the last pipe is empty.
+async fn keep(mut orders: UnboundedReceiver<Order>) {
+    let mut sinks = BTreeMap::<Name, Shared>::new();
+    let mut pumps = JoinSet::new();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Read(name, sink, fifo) => {
+                let shared = match sinks.get(&name) {
+                    Some(shared) => {
+                        shared.borrow_mut().become_like(sink);
+                        shared.clone()
+                    }
+                    None => sinks.entry(name).or_insert(Rc::new(RefCell::new(sink))).clone(),
+                };
+                pumps.spawn_local(pump(fifo, shared));
+            }
+            Order::Hook(name, moment, pipe) => {
+                if let Some(shared) = sinks.get(&name) {
+                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone()));
+                }
+            }
+            Order::Update(name, sink) => {
+                if let Some(shared) = sinks.get(&name) {
+                    shared.borrow_mut().become_like(sink);
+                }
+            }
+            Order::Forget(name) => {
+                sinks.remove(&name);
+            }
+            Order::Pause(paused, go_on) => {
+                // Every pump is a task of this thread, and so stands between two chunks.
+                let _ = paused.send(());
+                let _ = go_on.recv();
+            }
+            Order::Leave => return,
+        }
+        while pumps.try_join_next().is_some() {}
+    }
+    while pumps.join_next().await.is_some() {}
+}
+
+/// Moves one life's output until the last writer is gone; then nobody can open the FIFO any more.
+async fn pump(fifo: Fifo, sink: Shared) {
+    let (Ok(watched), Ok(desk)) = (readable(fifo.reader.clone()), Desk::new()) else {
+        tracing::error!(fifo = %fifo.path.display(), "output is not read: no descriptor is left for it");
+        return;
+    };
+    while let Ok(mut ready) = watched.readable().await {
+        match desk.copy(&fifo.reader, &sink) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                tracing::error!(fifo = %fifo.path.display(), errno = errno.desc(), "output cannot be read");
+                break;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    sink.borrow_mut().end();
+    fifo.remove();
+}
+
+/// Moves one hook's output, line by line, so that it and the vassal's own cannot tear each other's.
+async fn pump_hook(moment: &'static str, output: OwnedFd, sink: Shared) {
+    let Ok(reader) = pipe::Receiver::from_owned_fd(output) else {
+        return;
+    };
+    let mut lines = BufReader::new(reader).take(0);
+    let mut line = Vec::new();
+    loop {
+        lines.set_limit(LONGEST_LINE as u64);
+        line.clear();
+        match lines.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => sink.borrow_mut().insert(moment, &line),
+        }
+    }
+}

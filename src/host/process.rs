@@ -1,0 +1,90 @@
+//! Which process it is. A pid is used again; a pid and the moment its process began name one process for ever.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+
+use crate::sys::process as sys;
+
+/// One process of this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its id in our pid namespace.
+    pub pid: u32,
+    /// When it began, in clock ticks since the boot: `starttime` of proc_pid_stat(5).
+    pub began: u64,
+}
+
+impl Process {
+    /// The process that has this pid now.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let began = began(&stat)?;
+        Some(Self { pid, began })
+    }
+
+    /// Opens it, if it still exists; one that has ended and waits to be reaped does.
+    pub fn open(self) -> Option<OwnedFd> {
+        let pidfd = sys::open_pid(self.pid).ok()?;
+        // In this order: what /proc says now is said of the process that is open, or the pid is free again.
+        (Self::of(self.pid) == Some(self) && sys::send_signal(&pidfd, 0) != Err(Errno::ESRCH))
+            .then_some(pidfd)
+    }
+}
+
+/// The 22nd field; the second is the name of the program, which may hold blanks and parentheses.
+fn began(stat: &str) -> Option<u64> {
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether the process has ended, reaped or not.
+pub fn has_ended(pidfd: impl AsFd) -> bool {
+    let mut watched = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// Names this boot: what was recorded under another one is no more.
+pub fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_is_found_behind_any_name() {
+        let stat = "17 (a) b (c) S 1 17 17 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 0 0";
+        assert_eq!(began(stat), Some(4711));
+    }
+
+    #[test]
+    fn a_pid_with_another_beginning_is_another_process() {
+        let own = Process::of(std::process::id()).unwrap();
+        assert!(own.open().is_some());
+        let earlier = Process {
+            began: own.began - 1,
+            ..own
+        };
+        assert!(earlier.open().is_none());
+    }
+
+    #[test]
+    fn an_ended_process_is_known_as_such_and_then_not_found() {
+        let mut child = std::process::Command::new("/bin/cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = Process::of(child.id()).unwrap();
+        let pidfd = process.open().unwrap();
+        assert!(!has_ended(&pidfd));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(has_ended(&pidfd));
+        assert!(process.open().is_none());
+    }
+}

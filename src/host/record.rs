@@ -1,0 +1,142 @@
+//! What is written down of one vassal, so that another emperor can go on with it.
+//!
+//! A later version reads what an earlier one wrote. What it cannot read at all still names what must end before there
+//! is another process of that name: [`Remains`].
+
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Definition, Name};
+use crate::emperor::state::{End, Life, Rest};
+use crate::router::Traffic;
+
+use super::clock::Moment;
+use super::process::{self, Process};
+
+/// One vassal, for whoever looks from outside and for the next emperor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name.
+    pub name: Name,
+    /// Its state in a word.
+    pub state: String,
+    /// Whether its command runs and is ready.
+    pub ready: bool,
+    /// Process id of the command; absent unless it runs.
+    pub pid: Option<u32>,
+    /// Inode of its network namespace: `stat -L /proc/PID/ns/net`; absent without a process.
+    pub netns: Option<u64>,
+    /// Name of the tun inside.
+    pub device: String,
+    /// Its addresses with their lengths.
+    pub addresses: Vec<IpNet>,
+    /// The file it came from.
+    pub definition: PathBuf,
+    /// The boot that the rest is about.
+    pub boot: String,
+    /// How often a process was started after the first.
+    pub restarts: u64,
+    /// How many deaths in a row its back-off counts.
+    pub deaths_in_a_row: u32,
+    /// What it says that it does.
+    pub status: Option<String>,
+    /// Why it is not started again.
+    pub why: Option<String>,
+    /// How its last life ended.
+    pub last_end: Option<End>,
+    /// What it moved and lost in all its lives.
+    pub traffic: Traffic,
+    /// Where it is, as far as another emperor can go on from there.
+    pub kept: Kept,
+    /// The definition that its process was started with, or will be.
+    pub under: Box<Definition>,
+}
+
+impl Record {
+    /// Whether it is not known if its command was reached.
+    pub fn is_being_born(&self) -> bool {
+        match &self.kept {
+            Kept::Alive(body) => body.born.is_none(),
+            Kept::Unborn { .. } | Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => false,
+        }
+    }
+}
+
+/// Where a vassal is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// A process is made, or its network is. It waits at its gate and ends by itself if its emperor does.
+    Unborn {
+        /// Which.
+        life: Life,
+        /// The cgroup of its tree, if it has one.
+        tree: Option<PathBuf>,
+    },
+    /// Everything is made. Until it is `born` its gate may or may not have opened.
+    Alive(Box<LifeRecord>),
+    /// No process; the next is started then.
+    Waiting {
+        /// The end of the back-off.
+        until: Moment,
+    },
+    /// No process; the first client has one started.
+    Idle,
+    /// No process, and none will be started.
+    Down {
+        /// Its last end.
+        end: End,
+        /// Why it is not started again.
+        why: Rest,
+    },
+}
+
+/// A process with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifeRecord {
+    /// Which life.
+    pub life: Life,
+    /// The first process of its tree.
+    pub process: Process,
+    /// Inode of its network namespace.
+    pub netns: u64,
+    /// Index of the tun inside.
+    pub index: u32,
+    /// The cgroup of its tree, if it has one.
+    pub tree: Option<PathBuf>,
+    /// Its main process, if it has named another one.
+    pub main: Option<Process>,
+    /// The number of its control socket, if it was given one.
+    pub channel: Option<i32>,
+    /// When the command's first instruction ran; absent until then.
+    pub born: Option<Moment>,
+}
+
+/// A record that cannot be read, and what of it can: what must end before there is another process of that name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// The file.
+    pub path: PathBuf,
+    /// The first process of the tree.
+    pub process: Option<Process>,
+    /// The cgroup of the tree.
+    pub tree: Option<PathBuf>,
+}
+
+impl Remains {
+    /// What an unreadable record at `path` still says; another version may have written it.
+    pub fn of(path: &Path, text: &[u8]) -> Self {
+        let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+        let same_boot = value.get("boot").and_then(serde_json::Value::as_str) == Some(&process::boot());
+        let of = |pointer: &str| value.pointer(pointer).cloned().filter(|_| same_boot);
+        let read = |pointer| of(pointer).and_then(|value| serde_json::from_value(value).ok());
+        let tree = ["/kept/alive/tree", "/kept/unborn/tree"].into_iter().find_map(of);
+        Self {
+            path: path.to_owned(),
+            process: read("/kept/alive/process"),
+            tree: tree.and_then(|value| serde_json::from_value(value).ok()),
+        }
+    }
+}
