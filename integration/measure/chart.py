@@ -78,7 +78,7 @@ def _text(x, y, words, kind="", end=False):
 
 
 def _heading(title, machine, versions):
-    ran = f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}; medians"
+    ran = f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}; TCP with {machine['congestion']}; medians"
     peers = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [_text(GAP, 32, f"{title}, same machine, same run", "title"),
             _text(GAP, 52, ran, "quiet"), _text(GAP, 69, peers, "quiet")], 92

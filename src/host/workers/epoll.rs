@@ -102,6 +102,10 @@ impl Carrier for EpollEngine {
         let _ = self.epoll.delete(device.tun.as_fd());
     }
 
+    fn is_ending(&self, _: PortId) -> bool {
+        false
+    }
+
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
         let timeout = if wait {
             EpollTimeout::NONE

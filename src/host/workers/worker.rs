@@ -11,17 +11,21 @@ use super::desk::Desk;
 use super::epoll::EpollEngine;
 use super::patience::Patience;
 use super::uring::UringEngine;
-use super::{Device, Engine, Order, Plane, Report, Retired};
+use super::{Device, Engine, Order, Plane, Release, Report, Retired};
 use crate::host::confine;
 use crate::host::pulse::Pulse;
+use crate::router::PortId;
 
 /// Frames in, frames out, for the devices that one worker reads.
 pub(super) trait Carrier {
     /// Reads from `device` from now on; if that cannot be, the desk hears of it.
     fn watch(&mut self, desk: &Desk, device: &Device);
 
-    /// Reads from it no more.
+    /// Reads from it no more, though what has been read may still have to be brought to the desk.
     fn forget(&mut self, device: &Device);
+
+    /// Whether frames of a forgotten device may still be brought.
+    fn is_ending(&self, port: PortId) -> bool;
 
     /// Waits for something to happen if `wait`, brings what has come to the desk and takes away what the desk sends.
     ///
@@ -79,6 +83,14 @@ fn begin<C: Carrier>(carrier: Result<C, Errno>, contract: Contract, started: &Se
     }
 }
 
+/// A device on its way to another worker.
+struct Handover {
+    device: Arc<Device>,
+    release: Release,
+    /// Its last frame was at the desk in an earlier turn.
+    over: bool,
+}
+
 struct Worker<C> {
     carrier: C,
     desk: Desk,
@@ -86,6 +98,8 @@ struct Worker<C> {
     closer: Sender<Retired>,
     /// What the worker needs no more, but a request that is not yet submitted may still name.
     retired: Vec<Retired>,
+    /// What another worker is to read.
+    releases: Vec<Handover>,
     number: usize,
     pulse: Arc<Pulse>,
 }
@@ -100,6 +114,7 @@ impl<C: Carrier> Worker<C> {
             number: contract.number,
             pulse: contract.pulse,
             retired: Vec::new(),
+            releases: Vec::new(),
         }
     }
 
@@ -118,6 +133,7 @@ impl<C: Carrier> Worker<C> {
                     .drain(..)
                     .for_each(|retired| drop(self.closer.send(retired)));
             }
+            self.hand_over(turn.submitted);
             if turn.frames > 0 {
                 self.pulse.moved();
             }
@@ -128,11 +144,38 @@ impl<C: Carrier> Worker<C> {
                 }
             }
             let looking_on = !wait;
-            wait = !patience.after(turn.frames, self.desk.wake()) && self.retired.is_empty();
+            let idle = !patience.after(turn.frames, self.desk.wake());
+            wait = idle && self.retired.is_empty() && !self.is_handing_over();
             if looking_on && !wait && turn.frames == 0 {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// Says which devices another worker may read from here on: those whose last frame has been written, as it is when
+    /// all that was asked for before this turn has been `submitted`. One whose frames wait here stays here, or they would
+    /// be overtaken.
+    fn hand_over(&mut self, submitted: bool) {
+        let (carrier, desk) = (&mut self.carrier, &self.desk);
+        self.releases.retain_mut(|handover| {
+            let device = &handover.device;
+            if handover.over && submitted {
+                let kept = desk.keeps_frames_of(device.port);
+                if kept {
+                    carrier.watch(desk, device);
+                }
+                desk.release(handover.release, kept);
+                return false;
+            }
+            handover.over = !carrier.is_ending(device.port);
+            true
+        });
+    }
+
+    /// Whether nothing but the next turn is needed for a handover.
+    fn is_handing_over(&self) -> bool {
+        let ready = |handover: &Handover| handover.over || !self.carrier.is_ending(handover.device.port);
+        self.releases.iter().any(ready)
     }
 
     /// Does what was ordered; false = the end.
@@ -141,8 +184,19 @@ impl<C: Carrier> Worker<C> {
             match order {
                 Order::Work(plane) => self.retired.push(Retired::Plane(self.desk.replace_plane(plane))),
                 Order::Watch(device) => self.carrier.watch(&self.desk, &device),
+                Order::Release(device, release) => {
+                    self.carrier.forget(&device);
+                    let over = false;
+                    self.releases.push(Handover {
+                        device,
+                        release,
+                        over,
+                    });
+                }
                 Order::Forget(device) => {
                     self.carrier.forget(&device);
+                    self.releases
+                        .retain(|handover| handover.device.port != device.port);
                     self.retired.push(Retired::Device(device));
                 }
                 Order::End => return false,
