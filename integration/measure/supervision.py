@@ -73,8 +73,9 @@ class Supervision(Plan):
             if not self.record(number, "cold-start", name, lambda: deeds.cold_start(supervisor, ears, count)):
                 return
             if supervisor.watches:
-                if number == 1:
-                    seconds = self.options.idle_seconds // (1 if self._ours(name) else 6) or 1
+                # Seconds say nothing about silence.
+                if number == 1 and not self.options.quick:
+                    seconds = self.options.idle_seconds // (1 if self._ours(name) else 6)
                     self.record(number, "idle", name, lambda: deeds.silence(supervisor, seconds))
                 self.record(number, "crash", name, lambda: deeds.crash(supervisor, ears, count))
                 deeds.calm()
