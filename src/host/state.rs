@@ -123,6 +123,11 @@ impl StateFiles {
         Ok(())
     }
 
+    /// Whether this emperor has written it down.
+    pub fn has_record(&self, name: &Name) -> bool {
+        self.written.contains_key(name)
+    }
+
     /// It is gone.
     pub fn erase(&mut self, name: &Name) {
         self.written.remove(name);
