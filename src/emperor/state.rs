@@ -105,7 +105,7 @@ impl State {
         }
     }
 
-    /// When the table wants to see [`Input::Deadline`](super::table::Input::Deadline).
+    /// When the table wants to see `Input::Deadline`.
     pub fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Waiting { until } | Self::Starting { until, .. } => Some(*until),
