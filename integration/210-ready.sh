@@ -69,6 +69,12 @@ old=$(vassal_pid beating)
 check "it is told its watchdog" is 1000000 cat "$PUB/usec"
 sleep 1.5 # longer than the watchdog: that it lives is what is shown
 check "one that gives signs of life is left alone" same_pid beating "$old"
+# An emperor that stood still wakes up with every deadline passed and every word unread.
+kill -STOP "$EMPEROR_PID"
+sleep 2.5
+kill -CONT "$EMPEROR_PID"
+sleep 1
+check "an emperor that was late does not hold that against it" same_pid beating "$old"
 mark
 touch "$PUB/stop-beating"
 check "a missed watchdog ends it" wait_for 5 logged "ending the vassal" name=beating "missed its watchdog of 1s"

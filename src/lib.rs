@@ -60,6 +60,15 @@
 //!   signal's default does: end it, and with it the tree.
 //! - **Whether a file is being written is asked of the kernel** (a read lease, `fcntl(2)`), not guessed from
 //!   a delay. A file counts as removed only after 150 ms, because editors rename it away for a moment.
+//! - **A vassal is heard where only it can speak**: the socket of `sd_notify(3)` is an abstract one inside its own
+//!   network namespace ([`host::notify`]), and so is uWSGI's control socket, which is a datagram pair because that
+//!   has no end when an emperor dies ([`host::channel`]).
+//! - **Time that a vassal asks for is bounded where others wait for it**: a stop can be extended to ten times its timeout,
+//!   a start for ever.
+//! - **An edit holds a running command only to what it was told**: a watchdog that is new or shorter is the next start's.
+//! - **A process keeps its addresses to its end.** An edit that moves a vassal does not free them before.
+//! - **A tree that was killed and is still there is killed again**, every five seconds.
+//! - **SIGURG starts what waits or has failed, and nothing that has ended well.**
 //! - **`ended` is a state beside `failed`**: a program that exited with 0 under a policy that does not start
 //!   it again has not failed.
 //! - **Tuns are persistent.** Unregistering one costs the kernel milliseconds of waiting; a persistent tun goes
@@ -82,6 +91,14 @@
 //!   when it is switched on.
 //! - **Without a pid namespace a vassal needs a version 2 cgroup** to be killed whole. Where there is none its
 //!   start is refused, with the reason.
+//! - **What waits for a vassal that sleeps waits at the worker that brought it**, so no lock is needed and no flow is
+//!   overtaken; it was judged when it came and is not judged again. New connections wait until the vassal is ready, all
+//!   else may be what it needs to get ready.
+//! - **Whether a socket is used is seen by the emperor's own copy of it**: each new connection is an edge in the event
+//!   queue, whoever accepts it. So a busy vassal costs the emperor one wake-up a look, and an idle one none.
+//! - **An owner's file is judged by its descriptor, its way by the directories that were walked** ([`host::owner`]).
+//!   Group and others may write to neither, not even a group of one: whether a group is private cannot be known. What
+//!   an owner may write is a list of keys; a key that is in no list is the operator's.
 //! - **There is one way to go on** ([`host::adopt`]), after a crash, a restart that kept the vassals, and an upgrade.
 //!   It trusts nothing that can be looked at: a pid with the time its process began, a namespace and an interface
 //!   by their numbers. What differs is ended and started anew.

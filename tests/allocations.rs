@@ -113,7 +113,7 @@ fn no_packet_costs_an_allocation() {
                     answers += u64::from(answer.is_some());
                     world.router.answered(&tables, from, 56);
                 }
-                Verdict::Drop(_) => {}
+                Verdict::Wake(_) | Verdict::Drop(_) => {}
             }
         }
     };

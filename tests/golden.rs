@@ -2,14 +2,15 @@
 //!
 //! Every `NAME.yaml` under `tests/golden` has a `NAME.expected` beside it. `UPDATE_GOLDEN=1 cargo test --test
 //! golden` writes them anew; read the difference before it is committed. A first line `# world: own-only` or
-//! `# world: mapped 1000` says what ids the emperor has; otherwise it is root.
+//! `# world: mapped 1000` says what ids the emperor has; otherwise it is root. Files of `tenants` are judged under
+//! `run_as_owner`; their first line says whose they are, as `# owner: UID GID`.
 
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mini_emperor::cli::complain;
-use mini_emperor::config::{Identities, Judged, Places, Settings, User, World, load};
+use mini_emperor::config::{Identities, Judged, Owner, Places, Settings, User, World, load};
 
 /// A host with four users, two directories and two programs.
 struct Host(Identities);
@@ -90,7 +91,18 @@ fn places() -> Places {
 
 /// The settings that the golden vassals live under: both families.
 fn settings(host: &Host) -> Settings {
-    let text = "router: {address: [10.107.0.1/24, 'fd00:107::1/64']}\ndefaults: {env: {LANG: C.UTF-8}}\n";
+    settings_from("defaults: {env: {LANG: C.UTF-8}}\n", host)
+}
+
+/// The same where owners are tenants, and the operator has given all of them something that they cannot ask for.
+fn settings_of_tenants(host: &Host) -> Settings {
+    let text = "run_as_owner: true\n\
+                defaults: {capabilities: [NET_BIND_SERVICE], log: {keep: 1}, stop: {timeout: 20s}}\n";
+    settings_from(text, host)
+}
+
+fn settings_from(text: &str, host: &Host) -> Settings {
+    let text = &format!("router: {{address: [10.107.0.1/24, 'fd00:107::1/64']}}\n{text}");
     let judged = load::settings(
         Path::new("/etc/mini-emperor/emperor.yaml"),
         Some(text),
@@ -153,6 +165,21 @@ fn vassal(name: &Path, text: &[u8], host: &Host) -> (bool, String) {
     (judged.value.is_some(), shown(&judged, text))
 }
 
+/// Whose a tenant's file is, by its first line.
+fn owner(text: &[u8]) -> Option<Owner> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (uid, gid) = text.lines().next()?.strip_prefix("# owner: ")?.split_once(' ')?;
+    Some(Owner {
+        uid: uid.parse().expect("a uid"),
+        gid: gid.parse().expect("a gid"),
+    })
+}
+
+fn tenant(name: &Path, text: &[u8], host: &Host) -> (bool, String) {
+    let judged = load::definition_of(name, text, owner(text), &settings_of_tenants(host), host);
+    (judged.value.is_some(), shown(&judged, text))
+}
+
 fn emperor(name: &Path, text: &[u8], host: &Host) -> (bool, String) {
     let path = Path::new("/etc/mini-emperor").join(name);
     let judged = load::settings_bytes(&path, Some(text), &places(), host);
@@ -167,6 +194,16 @@ fn good_vassals_mean_what_they_meant() {
 #[test]
 fn good_settings_mean_what_they_meant() {
     compare("good/settings", emperor);
+}
+
+#[test]
+fn good_tenants_run_as_themselves() {
+    compare("good/tenants", tenant);
+}
+
+#[test]
+fn bad_tenants_are_refused_with_every_problem() {
+    compare("bad/tenants", tenant);
 }
 
 #[test]

@@ -183,6 +183,7 @@ proptest! {
                 let mut out = [0xa5; ANSWER];
                 router.answer(&tables, ports[from], &frame, complaint, now, &mut out);
             }
+            Verdict::Wake(port) => prop_assert!(false, "nobody sleeps here, not even {port:?}"),
             Verdict::Drop(reason) => {
                 prop_assert_eq!(counted, 1);
                 prop_assert_eq!(&after, &frame);

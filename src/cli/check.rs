@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::complain;
-use super::reading::{MOST, definitions, read};
+use super::reading::{MOST, definitions, owned, read};
 use crate::config::load;
 use crate::config::{
-    Claimed, Claims, Conflict, Definition, Place, Places, Problem, Settings, Severity, World,
+    Claimed, Claims, Conflict, Definition, Owner, Place, Places, Problem, Settings, Severity, World,
 };
 
 /// How the problems are shown.
@@ -112,7 +112,7 @@ impl Findings<'_> {
         if target == Path::new("-") {
             let mut text = Vec::new();
             match io::stdin().lock().take(MOST).read_to_end(&mut text) {
-                Ok(_) => self.definition(target, &text, settings),
+                Ok(_) => self.definition(target, &text, None, settings),
                 Err(error) => self.unreadable(target, &error),
             }
         } else if target.is_dir() {
@@ -126,14 +126,19 @@ impl Findings<'_> {
     }
 
     fn file(&mut self, path: &Path, settings: &Settings) {
-        match read(path) {
-            Ok(text) => self.definition(path, &text, settings),
+        let found = if settings.run_as_owner {
+            owned(path).map(|(text, owner)| (text, Some(owner)))
+        } else {
+            read(path).map(|text| (text, None))
+        };
+        match found {
+            Ok((text, owner)) => self.definition(path, &text, owner, settings),
             Err(error) => self.unreadable(path, &error),
         }
     }
 
-    fn definition(&mut self, path: &Path, text: &[u8], settings: &Settings) {
-        let judged = load::definition(path, text, settings, self.world);
+    fn definition(&mut self, path: &Path, text: &[u8], owner: Option<Owner>, settings: &Settings) {
+        let judged = load::definition_of(path, text, owner, settings, self.world);
         let mut problems = judged.problems;
         if let Some(definition) = judged.value {
             problems.extend(self.claim(&definition, text));

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::load;
+use crate::config::{Owner, load};
+use crate::host::owner::Directory;
+use crate::host::reading::{self, Content};
 
 /// A little more than a file may have, so that one that has more is refused.
 pub(super) const MOST: u64 = load::MAX_BYTES as u64 + 1;
@@ -21,6 +23,24 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Reads a file by its owner's rules, as the emperor does under `run_as_owner`.
+pub(super) fn owned(path: &Path) -> io::Result<(Vec<u8>, Owner)> {
+    let path = std::path::absolute(path)?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let directory = Directory::open(parent).map_err(io::Error::other)?;
+    match reading::read(&path, Some(&directory))? {
+        Content::Bytes {
+            text,
+            owner: Some(owner),
+            ..
+        } => Ok((text, owner)),
+        Content::Bytes { owner: None, .. } | Content::BeingWritten => {
+            Err(io::Error::other("somebody is writing it"))
+        }
+        Content::Vanished => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
 /// The definitions of a directory, in the order of their names.

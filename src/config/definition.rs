@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,6 +103,9 @@ pub struct Definition {
     pub watchdog: Option<Duration>,
     /// Started by its first client; absent = at once.
     pub on_demand: Option<OnDemand>,
+    /// What the emperor runs when something happens to it.
+    #[serde(default)]
+    pub hooks: Hooks,
     /// Where its standard output and error go.
     pub log: Log,
 }
@@ -209,6 +212,48 @@ pub struct Stop {
     pub timeout: Duration,
 }
 
+/// What starts a vassal that is started on demand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trigger {
+    /// A connection to a socket at this path.
+    Unix {
+        /// Absolute.
+        path: PathBuf,
+        /// Permissions.
+        mode: u32,
+        /// Owner; absent = the emperor.
+        uid: Option<u32>,
+        /// Group; absent = the emperor's.
+        gid: Option<u32>,
+    },
+    /// A connection to this address of the host.
+    Tcp(SocketAddr),
+    /// A packet to one of its addresses that its firewall lets in.
+    Packet,
+}
+
+/// What the emperor runs, as itself, when something happens to a vassal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Before the command's first instruction; a failure is a failed start.
+    pub pre_start: Option<Hook>,
+    /// When the command runs.
+    pub post_start: Option<Hook>,
+    /// Before it is asked to end.
+    pub pre_stop: Option<Hook>,
+    /// When it has ended.
+    pub post_stop: Option<Hook>,
+}
+
+/// A program that the emperor runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// argv; never empty.
+    pub command: Vec<String>,
+    /// After this it is killed, and has failed.
+    pub timeout: Duration,
+}
+
 /// What a command is told when it is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Farewell {
@@ -245,6 +290,8 @@ pub enum Ready {
 /// When a vassal is started by its first client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnDemand {
+    /// What a client does.
+    pub trigger: Trigger,
     /// Without a client for this long, it is stopped again; absent = never.
     pub idle: Option<Duration>,
 }
@@ -283,6 +330,12 @@ pub enum Change {
 }
 
 impl Definition {
+    /// Whether the command gets a socket that listens.
+    pub fn listens(&self) -> bool {
+        let trigger = self.on_demand.as_ref().map(|demand| &demand.trigger);
+        trigger.is_some_and(|trigger| *trigger != Trigger::Packet)
+    }
+
     /// Whether the command gets the control socket of uWSGI's emperor protocol.
     pub fn has_channel(&self) -> bool {
         self.ready == Ready::Emperor
@@ -311,6 +364,7 @@ impl Change {
         live.ready = new.ready;
         live.ready_timeout = new.ready_timeout;
         live.watchdog = new.watchdog;
+        live.hooks = new.hooks.clone();
         live.log = new.log.clone();
         live.network.firewall_out = new.network.firewall_out.clone();
         live.network.firewall_in = new.network.firewall_in.clone();

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::definition::{DEFAULT_PATH, Definition, Log, LogTarget, Name, Namespaces, Reload};
+use super::judge_demand;
+use super::judge_hooks;
 use super::judge_identity;
 use super::judge_life;
 use super::judge_network;
-use super::kinds::NamespaceWord;
+use super::kinds::{Argv, NamespaceWord};
 use super::mirror::{self, Vassal};
 use super::problem::Place;
 use super::report::Report;
@@ -77,6 +79,8 @@ pub(super) fn vassal(
     let stop = judge_life::stop(&section(&written.stop), ready);
     let ready_timeout = judge_life::ready_timeout(written, bench);
     let watchdog = judge_life::watchdog(written, bench);
+    let on_demand = judge_demand::on_demand(written, bench);
+    let hooks = judge_hooks::hooks(&section(&written.hooks), bench);
     let log = log(&section(&written.log), bench);
     let argv = written
         .command
@@ -101,7 +105,8 @@ pub(super) fn vassal(
         ready,
         ready_timeout,
         watchdog,
-        on_demand: None,
+        on_demand,
+        hooks,
         log,
     })
 }
@@ -142,29 +147,42 @@ fn directory(written: &Vassal, bench: &mut Bench<'_>) -> PathBuf {
 }
 
 fn program(written: &Vassal, env: &BTreeMap<String, String>, bench: &mut Bench<'_>) {
+    let search = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+    if let Some(argv) = written.command.value() {
+        executable(
+            argv,
+            "command",
+            search,
+            "the vassal cannot start before it exists",
+            bench,
+        );
+    }
+}
+
+/// Judges the program of `argv`, which stands at `key`; `loss` is what follows if there is none.
+pub(super) fn executable(argv: &Argv, key: &str, search: &str, loss: &str, bench: &mut Bench<'_>) {
     let Some(Item {
         value: program,
         place,
-    }) = written.command.value().and_then(|argv| argv.0.first())
+    }) = argv.0.first()
     else {
         return;
     };
     let program = program.0.as_str();
-    let search = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
     if program.contains('/') && !program.starts_with('/') {
         let help = "write its absolute path, or its bare name to have it looked up in PATH";
         bench.error(
             *place,
-            format!("`command[0]` is {}, a relative path", shown(program)),
+            format!("`{key}[0]` is {}, a relative path", shown(program)),
             help,
         );
     } else if !bench.world.is_executable(program, search) {
         let message = if program.starts_with('/') {
-            format!("`command[0]`: {program} is no executable file")
+            format!("`{key}[0]`: {program} is no executable file")
         } else {
-            format!("`command[0]`: no executable {program} in {search}")
+            format!("`{key}[0]`: no executable {program} in {search}")
         };
-        bench.warning(*place, message, "the vassal cannot start before it exists");
+        bench.warning(*place, message, loss);
     }
 }
 

@@ -118,7 +118,12 @@ fn nobody(bench: &Bench<'_>) -> User {
     })
 }
 
-fn group(item: &Item<Text>, key: &str, identities: Identities, bench: &mut Bench<'_>) -> Option<u32> {
+pub(super) fn group(
+    item: &Item<Text>,
+    key: &str,
+    identities: Identities,
+    bench: &mut Bench<'_>,
+) -> Option<u32> {
     let Some(gid) = bench.world.group(&item.value.0) else {
         let message = format!("`{key}`: the host has no group {}", shown(&item.value.0));
         bench.error(

@@ -12,7 +12,7 @@ use super::mirror::{self, Emperor, Vassal};
 use super::places::Places;
 use super::report::Report;
 use super::settings::{Defaults, Engine, NatSettings, Offload, OnExit, RouterSettings, Settings};
-use super::world::World;
+use super::world::{Identities, World};
 use super::written::{Item, Read, Slot, shown};
 
 /// Judges the settings; without a file, `written` is empty.
@@ -28,6 +28,7 @@ pub(super) fn settings(
     let nat = nat(&section(&written.nat), &router, report);
     let (firewall_out, firewall_in) = chains(&section(&written.firewall));
     let defaults = defaults(written, path, &router, world, report);
+    let run_as_owner = run_as_owner(written, world, report);
     let own = |slot: &Slot<Text>, default: &Path| match slot.value() {
         Some(text) => home.join(&text.0),
         None => default.to_owned(),
@@ -38,6 +39,7 @@ pub(super) fn settings(
         firewall_out,
         firewall_in,
         defaults,
+        run_as_owner,
         run_directory: own(&written.run_directory, &places.run_directory),
         state_directory: own(&written.state_directory, &places.state_directory),
         log_directory: own(&written.log_directory, &places.log_directory),
@@ -219,6 +221,13 @@ fn defaults(
             help,
         );
     }
+    if let Some(WordOrOne::This(demand)) = vassal.on_demand.value()
+        && demand.socket.item().is_some()
+    {
+        let help = "write it into the file of the vassal that shall have it";
+        let message = "`defaults.on_demand.socket` would give every vassal the same socket";
+        report.error(demand.socket.place(), message, help);
+    }
     let mut bench = Bench {
         report,
         router,
@@ -228,4 +237,28 @@ fn defaults(
     let _ = judge::vassal(&vassal, None, path, &mut bench);
     vassal.forget_places();
     Defaults(vassal)
+}
+
+/// Whether owners decide; then nobody else may, and the emperor must be able to become any of them.
+fn run_as_owner(written: &Emperor, world: &dyn World, report: &mut Report) -> bool {
+    let Some(Item { value: true, place }) = written.run_as_owner.item() else {
+        return false;
+    };
+    if world.identities() != Identities::Any {
+        let help = "run it as root, or leave `run_as_owner` out";
+        report.error(*place, "`run_as_owner` needs an emperor that is root", help);
+    }
+    let defaults = section(&written.defaults);
+    for (key, place) in [
+        ("user", defaults.user.place()),
+        ("group", defaults.group.place()),
+        ("groups", defaults.groups.place()),
+    ] {
+        if place.is_some() {
+            let message =
+                format!("`defaults.{key}` stands beside `run_as_owner`: the owner of a file decides");
+            report.error(place, message, "remove one of them");
+        }
+    }
+    true
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::definition::{Definition, Name};
 use super::judge::{self, Bench};
+use super::judge_owner;
 use super::judge_settings;
 use super::kinds::WordOr;
 use super::mirror::{Emperor, Vassal};
@@ -14,7 +15,7 @@ use super::problem::{Place, Problem};
 use super::report::Report;
 use super::settings::{Defaults, Settings};
 use super::text;
-use super::world::World;
+use super::world::{Owner, World};
 use super::written::{Item, Read, Slot};
 use super::yaml::{self, Node};
 
@@ -55,8 +56,20 @@ pub fn settings_bytes(
 }
 
 /// Judges a vassal's file; `settings` hold the defaults and the router's subnets. A `path` of `-` is
-/// standard input, and names the vassal `stdin`.
+/// standard input, and names the vassal `stdin`. Under `run_as_owner` the file is refused: it takes
+/// [`definition_of`] to say whose it is.
 pub fn definition(path: &Path, text: &[u8], settings: &Settings, world: &dyn World) -> Judged<Definition> {
+    definition_of(path, text, None, settings, world)
+}
+
+/// Judges a vassal's file that belongs to `owner`, which matters under `run_as_owner` alone.
+pub fn definition_of(
+    path: &Path,
+    text: &[u8],
+    owner: Option<Owner>,
+    settings: &Settings,
+    world: &dyn World,
+) -> Judged<Definition> {
     let mut report = Report::new(path);
     let name = name_of(path, &mut report);
     let Some(written) = vassal(text, &mut report) else {
@@ -86,12 +99,21 @@ pub fn definition(path: &Path, text: &[u8], settings: &Settings, world: &dyn Wor
             help,
         );
     }
+    if settings.run_as_owner {
+        judge_owner::confine(&merged, defaults, &mut report);
+    }
     let mut bench = Bench {
         report: &mut report,
         router: &settings.router,
         world,
     };
-    let value = judge::vassal(&merged, name, path, &mut bench);
+    let mut value = judge::vassal(&merged, name, path, &mut bench);
+    if settings.run_as_owner {
+        let identity = judge_owner::identity(owner, world, &mut report);
+        if let Some(definition) = &mut value {
+            definition.identity = identity;
+        }
+    }
     finish(report, value)
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::definition::{Capability, LogTarget, Reload, RestartPolicy};
 use super::kinds::{
-    Address, Any, Argv, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, NamespaceWord, Nothing,
-    OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
+    Address, Any, Argv, ArgvOr, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, Listen, Mode,
+    NamespaceWord, Nothing, OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
 };
 use super::rule::Rule;
 use super::settings::{Engine, Offload, OnExit};
@@ -57,6 +57,10 @@ mirror! {
         /// It must give a sign of life (sd_notify, or uWSGI's heartbeat) in every such interval once it is ready,
         /// or is killed and counts as failed. Default: none.
         watchdog: WordOrOne<Nothing, Duration>,
+        /// It is started by its first client, and not before: a map, or none. Default: none.
+        on_demand: WordOrOne<Nothing, OnDemand>,
+        /// Programs that the emperor runs, as itself and beside its own work, when something happens to the vassal.
+        hooks: Hooks,
         /// Where its output goes.
         log: Log,
     }
@@ -136,6 +140,49 @@ mirror! {
 }
 
 mirror! {
+    /// What starts a vassal that waits for its first client, and when it waits for the next.
+    OnDemand {
+        /// The emperor listens here: an absolute path, or ADDRESS:PORT on the host. The command gets the listening
+        /// socket as descriptors 0 and 3 (LISTEN_FDS).
+        socket: Listen,
+        /// Permissions of the socket at that path, in octal. Default: 0666.
+        mode: Mode,
+        /// Owner of the socket at that path, by name or number. Default: the emperor's user.
+        owner: Text,
+        /// Group of the socket at that path, by name or number. Default: the emperor's group.
+        group: Text,
+        /// The first packet to one of its addresses starts it; it waits until the vassal is there. Default: false.
+        packet: bool,
+        /// A vassal that nobody has used for so long is stopped and waited for again. Default: never.
+        idle: Duration,
+    }
+}
+
+mirror! {
+    /// Programs that the emperor runs: each a list, or a map with `command` and `timeout`.
+    Hooks {
+        /// Its network is ready and its command has not begun; a failure is a failed start. Default: none.
+        pre_start: ArgvOr<Hook>,
+        /// Its command runs. Default: none.
+        post_start: ArgvOr<Hook>,
+        /// It is about to be asked to end; it is asked when the hook has ended. Default: none.
+        pre_stop: ArgvOr<Hook>,
+        /// It has ended, for whatever reason. Default: none.
+        post_stop: ArgvOr<Hook>,
+    }
+}
+
+mirror! {
+    /// A program that the emperor runs.
+    Hook {
+        /// The program and its arguments, as a list; no shell reads it. Required.
+        command: Argv,
+        /// When it is killed and counts as failed. Default: 30s.
+        timeout: Duration,
+    }
+}
+
+mirror! {
     /// Where a vassal's output goes.
     Log {
         /// A file in the log directory, the emperor's own standard error, or nowhere. Default: file.
@@ -163,6 +210,9 @@ mirror! {
         firewall: Firewall,
         /// Vassal keys: what holds where a vassal's file says nothing.
         defaults: Vassal,
+        /// A vassal runs as the user and group that own its file, and may set only what is theirs to decide.
+        /// Default: false.
+        run_as_owner: bool,
         /// Where the lock, the state and the pipes of the running emperor live.
         run_directory: Text,
         /// Where it is kept which vassal had which address.

@@ -25,6 +25,8 @@ pub struct Settings {
     pub firewall_in: Chain,
     /// What a vassal's file says where it says nothing.
     pub defaults: Defaults,
+    /// A vassal runs as the owner of its file, who may ask for less than the operator.
+    pub run_as_owner: bool,
     /// Where the lock, state and pipes of the running emperor live; removed on exit, unless vassals are kept.
     pub run_directory: PathBuf,
     /// What must outlive the emperor: which name had which address.

@@ -16,6 +16,25 @@ pub trait World {
     fn is_directory(&self, path: &Path) -> bool;
     /// What ids the emperor can give to a vassal.
     fn identities(&self) -> Identities;
+
+    /// The user that the user database has under this number; `None` if it has none.
+    fn user_of(&self, uid: u32) -> Option<User> {
+        self.user(&uid.to_string()).filter(|user| user.uid == uid)
+    }
+
+    /// Whether `user` belongs to the group, by the user and group databases.
+    fn is_member(&self, user: &User, gid: u32) -> bool {
+        user.gid == gid
+    }
+}
+
+/// Whose a definition is: the ids that own its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
 }
 
 /// A user of the host.

@@ -141,6 +141,9 @@ pub(super) trait Mirror: Sized + Default {
     /// Reads the value of a known key.
     fn take(&mut self, name: &str, node: &Node, key: &str, report: &mut Report);
 
+    /// Every key that the file itself gives a value, with the value's place; what comes from the defaults has none.
+    fn own(&self) -> Vec<(&'static str, Place)>;
+
     /// Walks over a map: every key once, none unknown.
     fn walk(node: &Node, at: &str, report: &mut Report) -> Option<Self> {
         let Value::Map(pairs) = &node.value else {
@@ -233,6 +236,16 @@ macro_rules! mirror {
                 $(if name == $crate::config::written::bare(stringify!($key)) {
                     self.$key = $crate::config::written::slot(node, key, report);
                 })+
+            }
+
+            fn own(&self) -> Vec<(&'static str, $crate::config::problem::Place)> {
+                let mut own = Vec::new();
+                $(own.extend(
+                    self.$key
+                        .place()
+                        .map(|place| ($crate::config::written::bare(stringify!($key)), place)),
+                );)+
+                own
             }
         }
 

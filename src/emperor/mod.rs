@@ -10,6 +10,7 @@ pub mod exchange;
 mod heed;
 pub mod moves;
 pub mod pacing;
+pub mod patience;
 pub mod run;
 pub mod state;
 pub mod table;

@@ -57,8 +57,11 @@ impl Circumstances<'_> {
         }
     }
 
+    /// The operator's `pre_start` has its own time on top.
     pub(super) fn birth_limit(&self) -> Duration {
-        self.definition.ready_timeout.max(BIRTH)
+        let hook = self.definition.hooks.pre_start.as_ref();
+        let hook = hook.map_or(Duration::ZERO, |hook| hook.timeout);
+        self.definition.ready_timeout.max(BIRTH) + hook
     }
 
     /// Asks a command to end.

@@ -123,7 +123,7 @@ impl State {
             Self::Starting { .. } => "starting",
             Self::Running(_) => "running",
             Self::Stopping { .. } => "stopping",
-            Self::Down { end, .. } if end.is_failure() => "failed",
+            Self::Down { end, why } if why.is_failure(end) => "failed",
             Self::Down { .. } => "ended",
             Self::Gone => "gone",
         }
@@ -165,6 +165,17 @@ pub enum Rest {
 /// The exit code by which a vassal says that it is not to be started again as it is: uWSGI's
 /// `UWSGI_EXILE_CODE`.
 pub const EXILE: i32 = 26;
+
+impl Rest {
+    /// Whether a vassal that rests for this after `end` has failed.
+    pub fn is_failure(&self, end: &End) -> bool {
+        match self {
+            // However it ended then, it was asked to.
+            Self::Asked => false,
+            Self::Policy | Self::Exile | Self::GaveUp { .. } => end.is_failure(),
+        }
+    }
+}
 
 impl std::fmt::Display for Rest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -331,7 +331,7 @@ pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut 
 
         // Down.
         (Down { .. }, Defined(Change::Live | Change::Restart)) => at.begin(orders),
-        (Down { end, .. }, TryNow) if end.is_failure() => at.start_afresh(orders),
+        (Down { end, why }, TryNow) if why.is_failure(&end) => at.start_afresh(orders),
         (Down { .. }, Removed) => Gone,
         (Down { .. }, Adopted(run)) => adopt(run, orders, &at),
         (

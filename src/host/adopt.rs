@@ -118,11 +118,12 @@ impl Daemon {
 
     fn take_over(&mut self, found: Found) {
         let Found { record, life } = found;
+        let name = record.name.clone();
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
-            return self.state.erase(&record.name);
+            return self.state.erase(&name);
         }
-        self.totals.insert(record.name.clone(), record.traffic);
+        self.totals.insert(name.clone(), record.traffic);
         self.watch.expect(record.definition.clone());
         let body = life.as_ref().map(|(body, _)| body);
         let adoption = Adoption {
@@ -134,9 +135,11 @@ impl Daemon {
             pacing: Pacing::resumed(record.deaths_in_a_row),
             last_end: record.last_end.clone(),
         };
+        let name = record.name.clone();
         let next = life.and_then(|(body, remnant)| self.hold(record, body, remnant));
         // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(adoption)));
+        self.resume_demand(&name);
         if let Some(next) = next {
             self.tell(next);
         }
@@ -250,6 +253,7 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         },
         probe: None,
         port: None,
+        started: true,
         written: Traffic::default(),
     }
 }

@@ -152,10 +152,11 @@ impl Byte {
     /// What it means for its supervision.
     pub fn word(self) -> Option<Word> {
         match self {
-            Self::Ready => Some(Word::Ready),
+            // After a reload uWSGI says only that it accepts.
+            Self::Ready | Self::Accepting => Some(Word::Ready),
             Self::Stop => Some(Word::Rest),
             Self::Heartbeat => Some(Word::Alive),
-            Self::Accepting | Self::Loyal | Self::Zerg => None,
+            Self::Loyal | Self::Zerg => None,
         }
     }
 }

@@ -15,14 +15,17 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::config::settings::{Offload, OnExit};
 use crate::config::{Definition, Name, Problem, Settings};
 use crate::emperor::addresses::{AddressBook, Remembered};
+use crate::emperor::patience::Patience;
 use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
 use super::bookkeeping::Counters;
+use super::demand::Demands;
 use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
+use super::hooks::Hooks;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News, Traces};
 use super::logs::{Logs, Screen};
 use super::process;
@@ -35,7 +38,7 @@ use super::succession::{Quiet, is_quiet};
 use super::upgrade::{Image, Inherited};
 use super::uplink::Uplink;
 use super::watch::Watch;
-use super::workers::{DeviceLost, Workers};
+use super::workers::{DeviceLost, Report, Workers};
 
 /// A life and what the daemon holds of it.
 pub(super) struct Alive {
@@ -54,6 +57,8 @@ pub(super) struct Alive {
     pub(super) spoken: Spoken,
     pub(super) probe: Option<Probing>,
     pub(super) port: Option<PortId>,
+    /// Its `post_start` was called.
+    pub(super) started: bool,
     /// The counters of its port as they were written down last.
     pub(super) written: Traffic,
 }
@@ -77,8 +82,10 @@ pub struct Daemon {
     pub(super) turn: Arc<Semaphore>,
     pub(super) herald: Herald,
     pub(super) news: mpsc::UnboundedReceiver<(Name, Life, News)>,
-    lost: mpsc::UnboundedReceiver<DeviceLost>,
-    signals: Signals,
+    pub(super) hooks: Hooks,
+    pub(super) demands: Demands,
+    reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) signals: Signals,
     /// Vassals whose records are old.
     pub(super) stale: BTreeSet<Name>,
     pub(super) counters: Counters,
@@ -86,7 +93,8 @@ pub struct Daemon {
     pub(super) image: Image,
     pub(super) service: Service,
     pub(super) quiet: Option<Quiet>,
-    pub(super) lost_sender: mpsc::UnboundedSender<DeviceLost>,
+    pub(super) report: mpsc::UnboundedSender<Report>,
+    patience: Patience,
     /// How this reign ends, once that is wanted.
     pub(super) end: Option<EndOfReign>,
 }
@@ -116,9 +124,9 @@ impl Daemon {
         let state = StateFiles::open(run, &settings.state_directory, lock)?;
         let remembered = state.remembered()?;
         let (herald, news) = mpsc::unbounded_channel();
-        let (lost_sender, lost) = mpsc::unbounded_channel();
+        let (report, reports) = mpsc::unbounded_channel();
         settings.router.offload = offload(settings.router.offload, &state).await?;
-        let (mut fabric, mut workers) = router(&settings, &lost_sender)?;
+        let (mut fabric, mut workers) = router(&settings, &report)?;
         let left = (&state, inherited.uplink.take());
         let uplink = Uplink::start(&settings, image.station, left, &mut fabric, &mut workers).await?;
         let book = AddressBook::new(remembered.clone());
@@ -127,7 +135,7 @@ impl Daemon {
                 identities: image.station.identities(),
             },
             emperor: Emperor::new(settings.router.addresses.clone(), book),
-            watch: Watch::new(settings.vassals.clone()),
+            watch: Watch::new(settings.vassals.clone()).by_owner(settings.run_as_owner),
             problems: BTreeMap::new(),
             lives: BTreeMap::new(),
             totals: BTreeMap::new(),
@@ -140,8 +148,10 @@ impl Daemon {
             cradle: Arc::new(Cradle::new()?),
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
+            hooks: Hooks::default(),
+            demands: Demands::new(),
             news,
-            lost,
+            reports,
             signals,
             stale: BTreeSet::new(),
             counters: Counters::Written,
@@ -149,7 +159,8 @@ impl Daemon {
             image,
             service: Service::detect(Instant::now()),
             quiet: None,
-            lost_sender,
+            report,
+            patience: Patience::default(),
             end: None,
             settings,
         };
@@ -167,6 +178,8 @@ impl Daemon {
         match self.end {
             Some(EndOfReign::Leave) => self.leave(),
             Some(EndOfReign::Stop) | None => {
+                self.wait_for_hooks().await;
+                self.demands.finish();
                 self.uplink.stop()?;
                 self.logs.finish();
             }
@@ -182,9 +195,11 @@ impl Daemon {
     /// Waits until something happens, and deals with it.
     async fn turn(&mut self) {
         let now = Instant::now();
+        let due = self.emperor.deadline().map(|due| self.patience.until(due));
         let wake = [
-            self.emperor.deadline(),
+            due,
             self.watch.deadline(),
+            self.demands.deadline(),
             self.counters.deadline(now),
             self.service.deadline(),
         ];
@@ -193,7 +208,11 @@ impl Daemon {
         let pulse = self.workers.pulse().clone();
         tokio::select! {
             Some((name, life, news)) = self.news.recv() => self.hear(name, life, news),
-            Some(lost) = self.lost.recv() => self.device_lost(lost),
+            Some(report) = self.reports.recv() => match report {
+                Report::Lost(lost) => self.device_lost(lost),
+                Report::Wanted(port) => self.wanted(port),
+            },
+            call = self.demands.next() => self.demanded(call),
             () = changed => self.look(),
             () = pulse.stirred() => self.stirred(Instant::now()),
             Some(quiet) = is_quiet(&mut self.quiet) => self.relieve(quiet).await,
@@ -218,11 +237,15 @@ impl Daemon {
 
     fn deadline(&mut self) {
         let now = Instant::now();
-        if self.emperor.deadline().is_some_and(|at| at <= now) {
+        let due = self.emperor.deadline();
+        if due.is_some_and(|due| self.patience.is_over(due, now)) {
             self.tell(Event::Deadline);
         }
         if self.watch.deadline().is_some_and(|at| at <= now) {
             self.look();
+        }
+        if self.demands.deadline().is_some_and(|at| at <= now) {
+            self.look_after_demands();
         }
         self.write_counters(now);
         self.service
@@ -301,9 +324,14 @@ impl Daemon {
         let alive = vassal
             .and_then(|vassal| vassal.state.life())
             .and_then(|life| self.lives.get(&life));
-        let traffic = alive.and_then(|alive| self.fabric.traffic(alive.port?));
-        if let Some(traffic) = traffic {
-            sum.add(&traffic);
+        let ports = alive
+            .and_then(|alive| alive.port)
+            .into_iter()
+            .chain(self.demands.sleeper(name));
+        for port in ports {
+            if let Some(traffic) = self.fabric.traffic(port) {
+                sum.add(&traffic);
+            }
         }
         sum
     }
@@ -321,7 +349,7 @@ impl Daemon {
 /// The router without a port.
 fn router(
     settings: &Settings,
-    lost: &mpsc::UnboundedSender<DeviceLost>,
+    report: &mpsc::UnboundedSender<Report>,
 ) -> Result<(Fabric, Workers), HostError> {
     let router = &settings.router;
     let count = router.workers.map_or_else(default_workers, usize::from);
@@ -331,7 +359,7 @@ fn router(
         isolate: router.isolate,
     };
     let mut fabric = Fabric::new(&router.addresses, policy, count);
-    let workers = Workers::start(count, router.engine, fabric.tables(), lost)?;
+    let workers = Workers::start(count, router.engine, fabric.tables(), report)?;
     Ok((fabric, workers))
 }
 

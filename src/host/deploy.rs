@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::config::definition::Addresses;
-use crate::config::{Definition, Problem, Severity, load};
+use crate::config::{Definition, Owner, Problem, Severity, load};
 use crate::emperor::Event;
 
 use super::daemon::Daemon;
@@ -27,18 +27,20 @@ impl Daemon {
                     let message = format!("cannot be read: {why}");
                     self.complain(&path, vec![Problem::of_file(path.clone(), message)]);
                 }
-                Change::Read { path, text } => definitions.extend(self.judge(&path, &text)),
+                Change::Read { path, text, owner } => definitions.extend(self.judge(&path, &text, owner)),
             }
         }
         // Who names an address gets it before somebody else is given it by chance.
         definitions.sort_by_key(|definition| definition.network.address == Addresses::Auto);
         for definition in definitions {
+            let name = definition.name.clone();
             self.tell(Event::Defined(Box::new(definition)));
+            self.update_sleeper(&name);
         }
     }
 
-    fn judge(&mut self, path: &Path, text: &[u8]) -> Option<Definition> {
-        let judged = load::definition(path, text, &self.settings, &self.facts);
+    fn judge(&mut self, path: &Path, text: &[u8], owner: Option<Owner>) -> Option<Definition> {
+        let judged = load::definition_of(path, text, owner, &self.settings, &self.facts);
         self.complain(path, judged.problems);
         judged.value
     }

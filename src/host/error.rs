@@ -105,6 +105,7 @@ pub enum Doing {
     EnterUserNamespace,
     MapIds,
     SeparateTree,
+    Listen,
 }
 
 impl fmt::Display for Doing {
@@ -146,6 +147,7 @@ impl fmt::Display for Doing {
             Self::EnterUserNamespace => "making a user namespace for",
             Self::MapIds => "writing",
             Self::SeparateTree => "making a cgroup for",
+            Self::Listen => "listening on",
         })
     }
 }
@@ -206,6 +208,12 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
             "run as root, or let this program create user namespaces (on Ubuntu: an AppArmor profile with `userns,`)",
         ),
         (Doing::ReadState, Errno::EINVAL) => Some("it is damaged; remove it, and addresses are given anew"),
+        (Doing::Listen, Errno::EADDRINUSE) => {
+            Some("another program listens there, or what lies there is no socket that nobody uses")
+        }
+        (Doing::Listen, Errno::ENOENT) => Some("the directory must exist"),
+        (Doing::Listen, Errno::EACCES) => Some("it is made by the file's owner, who may not write there"),
+        (Doing::Listen, Errno::EADDRNOTAVAIL) => Some("the host has no such address"),
         (Doing::SeparateTree, _) => Some(
             "without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces",
         ),

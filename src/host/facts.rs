@@ -1,9 +1,10 @@
 //! What the checks of definitions ask the host: users, groups, programs.
 
+use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use nix::unistd::{Gid, Group, Uid};
+use nix::unistd::{Gid, Group, Uid, getgrouplist};
 
 use crate::config::world::{Identities, User, World};
 
@@ -70,5 +71,22 @@ impl World for Facts {
 
     fn identities(&self) -> Identities {
         self.identities
+    }
+
+    fn user_of(&self, uid: u32) -> Option<User> {
+        let user = nix::unistd::User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
+        Some(User {
+            name: user.name,
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+            home: user.dir,
+        })
+    }
+
+    fn is_member(&self, user: &User, gid: u32) -> bool {
+        let Ok(name) = CString::new(user.name.as_str()) else {
+            return false;
+        };
+        getgrouplist(&name, Gid::from_raw(user.gid)).is_ok_and(|groups| groups.contains(&Gid::from_raw(gid)))
     }
 }

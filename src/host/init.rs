@@ -50,6 +50,8 @@ pub struct Plan {
     pub proc: bool,
     /// User, group and supplementary groups to become.
     pub identity: Option<(u32, u32, Vec<u32>)>,
+    /// The first descriptor listens for it (`sd_listen_fds(3)`), and is its standard input too, as uWSGI expects.
+    pub listens: bool,
     /// Capabilities to keep, by number.
     pub capabilities: Vec<u8>,
     /// Set `no_new_privs`.
@@ -155,9 +157,12 @@ fn wait_at(gate: OwnedFd) -> Option<(Plan, Vec<OwnedFd>)> {
 
 type Outcome = Result<(), Report>;
 
-/// Makes `descriptors` 3, 4, … of the command, and nothing else survives.
-fn hand_over(descriptors: Vec<OwnedFd>) -> Result<(), Errno> {
+/// Makes `descriptors` 3, 4, … of the command, and the first its standard input if that `listens`; nothing else survives.
+fn hand_over(descriptors: Vec<OwnedFd>, listens: bool) -> Result<(), Errno> {
     process::close_on_exec_from(FIRST.cast_unsigned())?;
+    if let Some(socket) = descriptors.first().filter(|_| listens) {
+        nix::unistd::dup2_stdin(socket)?;
+    }
     for (number, fd) in (FIRST..FIRST + MOST).zip(descriptors) {
         process::place(fd, number)?;
     }
@@ -193,7 +198,7 @@ impl Plan {
         let directory = self.directory.display().to_string();
         step(Step::Directory, directory, nix::unistd::chdir(&self.directory))?;
         step(Step::Signals, "", process::reset_signals())?;
-        step(Step::Descriptors, "", hand_over(descriptors))?;
+        step(Step::Descriptors, "", hand_over(descriptors, self.listens))?;
         Err(self.exec(ourselves))
     }
 
@@ -253,11 +258,12 @@ impl Plan {
     fn exec(&self, ourselves: Option<File>) -> Report {
         let program = self.command.first().map_or("", String::as_str);
         let arguments = c_strings(self.command.iter().cloned());
-        let environment = c_strings(
-            self.environment
-                .iter()
-                .map(|(key, value)| format!("{key}={value}")),
-        );
+        let own = self.listens.then(|| format!("LISTEN_PID={}", std::process::id()));
+        let others = self
+            .environment
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        let environment = c_strings(others.chain(own));
         let errno = match ourselves {
             Some(file) if program == OURSELVES => process::exec_open_file(file, &arguments, &environment),
             Some(_) | None => {

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::libc;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
+use crate::config::definition::Farewell;
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
@@ -27,6 +28,7 @@ use super::body::Body;
 use super::channel;
 use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
+use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
 use super::link::{self, LinkPlan};
 use super::netns;
@@ -60,6 +62,8 @@ pub enum News {
     },
     /// It said something.
     Heard(Vec<Heard>),
+    /// Its `pre_stop` has ended, so it can be asked to end like this.
+    Ask(Farewell),
     /// It is over and reaped.
     Ended(End),
 }
@@ -176,6 +180,10 @@ pub struct Birth {
     pub herald: Herald,
     /// Limits births at one time.
     pub turn: Arc<Semaphore>,
+    /// Where its `pre_start` queues and writes, if it has one.
+    pub hook: Option<(Line, OwnedFd)>,
+    /// The socket that the emperor listened on for it, if it is started on demand.
+    pub listener: Option<OwnedFd>,
     /// Where the cgroup of its tree will be; absent = its pid namespace holds it together.
     pub tree: Option<PathBuf>,
 }
@@ -241,7 +249,7 @@ impl Birth {
 
     /// Network, port, gate; what the init stage reports, if it failed.
     async fn raise(
-        self,
+        mut self,
         newborn: Newborn,
         body: &mut Body,
         turn: SemaphorePermit<'_>,
@@ -272,9 +280,10 @@ impl Birth {
             answer,
         });
         attached.await.map_err(|_| "the emperor ends".to_owned())??;
-        // What may take long now is its own disk, and nobody else's turn waits for that.
+        // What may take long now is the operator's hook and its own disk, and nobody else's turn waits for those.
         drop(turn);
-        let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        self.call_pre_start(&body.pidfd, pid).await?;
+        let descriptors: Vec<_> = self.listener.iter().chain(&theirs).map(AsFd::as_fd).collect();
         let report = newborn
             .open_gate(&plan(&self.definition), &descriptors)
             .map_err(|error| error.to_string())?;
@@ -283,6 +292,21 @@ impl Birth {
         let watched = readable(report.clone()).map_err(|error| error.to_string())?;
         drop(watched.readable().await.map_err(|error| error.to_string())?);
         Ok(spawn::outcome(&report))
+    }
+
+    /// Runs the `pre_start` hook, for as long as there is somebody to start.
+    async fn call_pre_start(&mut self, pidfd: &Arc<OwnedFd>, pid: u32) -> Result<(), String> {
+        let (Some(hook), Some((line, output))) = (&self.definition.hooks.pre_start, self.hook.take()) else {
+            return Ok(());
+        };
+        let facts = Facts {
+            definition: &self.definition,
+            addresses: &self.addresses,
+            pid: Some(pid),
+            end: None,
+        };
+        let call = Call::new(Moment::PreStart, hook, &facts, output, line);
+        call.only_while(Some(pidfd.clone())).run().await
     }
 
     async fn give_network(
@@ -334,6 +358,7 @@ fn plan(definition: &Definition) -> Plan {
             .identity
             .as_ref()
             .map(|who| (who.uid, who.gid, who.groups.clone())),
+        listens: definition.listens(),
         capabilities: definition
             .capabilities
             .iter()
@@ -352,6 +377,11 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         variables.insert("HOME".to_owned(), who.home.display().to_string());
     }
     variables.extend(definition.env.clone());
+    if definition.listens() {
+        // sd_listen_fds(3); the init stage knows the process id.
+        variables.insert("LISTEN_FDS".to_owned(), "1".to_owned());
+        variables.insert("LISTEN_FDNAMES".to_owned(), definition.name.to_string());
+    }
     // How it speaks to the emperor is not the definition's to say.
     if definition.has_notify() {
         variables.insert("NOTIFY_SOCKET".to_owned(), notify::ADDRESS.to_owned());
@@ -360,7 +390,8 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         }
     }
     if definition.has_channel() {
-        variables.insert(channel::VARIABLE.to_owned(), init::FIRST.to_string());
+        let number = init::FIRST + i32::from(definition.listens());
+        variables.insert(channel::VARIABLE.to_owned(), number.to_string());
     }
     variables.into_iter().collect()
 }

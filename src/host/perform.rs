@@ -2,17 +2,22 @@
 
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
+use crate::emperor::table::Notice;
 use crate::emperor::{Action, Event};
-use crate::router::{Attachment, Traffic};
+use crate::router::Traffic;
 
 use super::daemon::{Alive, Daemon, chance};
+use super::demand;
 use super::dialogue::Spoken;
+use super::error::HostError;
 use super::life::{Birth, News, Traces};
 use super::tree::Tree;
 use super::tun::Tun;
 use super::workers::Device;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
@@ -27,9 +32,18 @@ impl Daemon {
             } => self.spawn(life, definition, addresses),
             Action::Probe { name, life, port } => self.probe(name, life, port),
             Action::Reload { name, life, by } => self.reload(&name, life, by),
-            Action::Ask { life, by, .. } => self.ask(life, by),
-            Action::Await(name) => tracing::info!(%name, "waiting for a client"),
-            Action::Say { name, notice } => self.say(&name, notice),
+            Action::Ask { name, life, by } => {
+                if !self.call_pre_stop(&name, life, by) {
+                    self.ask(life, by);
+                }
+            }
+            Action::Await(name) => self.await_client(&name),
+            Action::Say { name, notice } => {
+                self.say(&name, notice);
+                if notice == Notice::Ready {
+                    self.greet(&name);
+                }
+            }
             Action::Kill { name, life } => {
                 tracing::warn!(%name, "killing the whole tree");
                 if let Some(alive) = self.lives.get(&life) {
@@ -40,40 +54,33 @@ impl Daemon {
             Action::Forget(name) => {
                 tracing::info!(%name, "vassal gone");
                 self.logs.forget(&name);
+                self.hooks.forget(&name);
+                self.forget_demand(&name);
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end, why } if end.is_failure() => {
+            Action::Abandon { name, end, why } if why.is_failure(&end) => {
                 tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
             }
             Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
-            Action::Retry { name, end, at } => {
-                let delay = at.saturating_duration_since(std::time::Instant::now());
-                let after = format!("{:.1}s", delay.as_secs_f64());
-                match end {
-                    End::Stillborn(_) => {
-                        tracing::error!(%name, %end, after, "vassal failed; it is tried again")
-                    }
-                    End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown => {
-                        tracing::warn!(%name, %end, after, "vassal ended; it is started again");
-                    }
-                }
-            }
+            Action::Retry { name, end, at } => retry(&name, &end, at),
         }
     }
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
         let name = definition.name.clone();
-        let tree = match definition.namespaces.pid {
-            true => Ok(None),
-            false => {
-                let token = u32::try_from(chance() >> 32).unwrap_or_default();
-                Tree::place(&name, life, token).map(Some)
-            }
-        };
         let output = self.logs.open(&definition, &self.state.fifo(&name, life));
-        let (output, tree) = match output.and_then(|output| Ok((output, tree?))) {
-            Ok(ready) => ready,
+        let opened = output.and_then(|output| {
+            let hook = self.pre_start(&definition)?;
+            Ok((
+                output,
+                place_of_tree(&definition, life)?,
+                hook,
+                self.listener_for(&definition)?,
+            ))
+        });
+        let (output, tree, hook, listener) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
                 // Through the channel, so that the emperor is never told from within its own actions.
@@ -92,6 +99,7 @@ impl Daemon {
             spoken: Spoken::default(),
             probe: None,
             port: None,
+            started: false,
             written: Traffic::default(),
         };
         let birth = Birth {
@@ -105,6 +113,8 @@ impl Daemon {
             herald: self.herald.clone(),
             turn: self.turn.clone(),
             tree,
+            hook,
+            listener,
         };
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
@@ -120,6 +130,8 @@ impl Daemon {
             .find(|alive| alive.name == definition.name);
         let port = alive.and_then(|alive| {
             alive.under = definition.clone();
+            // It asks for what the old definition wanted; the table orders a new one where it is needed.
+            alive.probe = None;
             alive.port
         });
         if let Some(port) = port {
@@ -145,8 +157,15 @@ impl Daemon {
                     let addresses: Vec<_> = alive.addresses.iter().map(ToString::to_string).collect();
                     tracing::info!(%name, pid, addresses = addresses.join(" "), "vassal running");
                 }
-                self.tell(Event::Born { name, life, pid });
+                let whose = name.clone();
+                self.tell(Event::Born {
+                    name: whose,
+                    life,
+                    pid,
+                });
+                self.greet(&name);
             }
+            News::Ask(by) => self.ask(life, by),
             News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }
@@ -164,22 +183,20 @@ impl Daemon {
 
     /// Attaches a life's tun to the router.
     pub(super) fn give_port(&mut self, life: Life, tun: Tun) -> Result<(), String> {
-        let Some(alive) = self.lives.get_mut(&life) else {
+        let Some(alive) = self.lives.get(&life) else {
             return Err("no longer wanted".to_owned());
         };
-        let network = &alive.under.network;
-        let attachment = Attachment {
-            name: alive.name.clone(),
-            addresses: alive.addresses.iter().map(IpNet::addr).collect(),
-            mtu: network.mtu,
-            out: network.firewall_out.clone(),
-            in_: network.firewall_in.clone(),
-        };
+        let attachment = demand::attachment(&alive.under, &alive.addresses);
+        let (name, wakefulness) = (alive.name.clone(), demand::wakefulness(&alive.under));
+        // Its addresses pass from the sleeping port, if it has one, to this one within one change of the tables.
+        self.wake(&name);
         let port = self
             .fabric
-            .attach(attachment)
+            .attach_as(attachment, wakefulness)
             .map_err(|error| error.to_string())?;
-        alive.port = Some(port);
+        if let Some(alive) = self.lives.get_mut(&life) {
+            alive.port = Some(port);
+        }
         let device = Device::new(port, tun.fd, tun.offloads);
         self.workers.attach(self.fabric.tables(), device);
         Ok(())
@@ -187,13 +204,40 @@ impl Daemon {
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
     fn bury(&mut self, name: Name, life: Life, end: End) {
-        if let Some(port) = self.lives.remove(&life).and_then(|alive| alive.port) {
-            if let Some(traffic) = self.fabric.detach(port) {
-                self.totals.entry(name.clone()).or_default().add(&traffic);
-            }
-            self.workers.detach(self.fabric.tables(), port);
+        let port = self.lives.remove(&life).and_then(|alive| alive.port);
+        if let Some(traffic) = port.and_then(|port| self.fabric.detach(port)) {
+            self.totals.entry(name.clone()).or_default().add(&traffic);
+        }
+        self.forget_usage(&name);
+        if port.is_some() {
+            self.call_post_stop(&name, &end);
         }
         tracing::debug!(%name, %end, "vassal stopped");
         self.tell(Event::Ended { name, life, end });
+        // Only now, so that the addresses of a vassal that sleeps from here on are never without a port.
+        if let Some(port) = port {
+            self.workers.detach(self.fabric.tables(), port);
+        }
+    }
+}
+
+/// Where the cgroup of a life's tree will be, if no pid namespace holds it together.
+fn place_of_tree(definition: &Definition, life: Life) -> Result<Option<PathBuf>, HostError> {
+    if definition.namespaces.pid {
+        return Ok(None);
+    }
+    let token = u32::try_from(chance() >> 32).unwrap_or_default();
+    Tree::place(&definition.name, life, token).map(Some)
+}
+
+/// Tells the operator when a vassal is started again.
+fn retry(name: &Name, end: &End, at: Instant) {
+    let delay = at.saturating_duration_since(Instant::now());
+    let after = format!("{:.1}s", delay.as_secs_f64());
+    match end {
+        End::Stillborn(_) => tracing::error!(%name, %end, after, "vassal failed; it is tried again"),
+        End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown => {
+            tracing::warn!(%name, %end, after, "vassal ended; it is started again");
+        }
     }
 }

@@ -213,7 +213,13 @@ impl Drop for StateFiles {
         // Vassals that are still written down are there for the next emperor, and so is all that belongs to them.
         if !self.leaving && std::fs::remove_dir(self.run.join("state")).is_ok() {
             let _ = std::fs::remove_dir_all(self.run.join("logs"));
-            for file in ["uplink.json", "offload.json", "emperor.json", "lock"] {
+            for file in [
+                "uplink.json",
+                "offload.json",
+                "emperor.json",
+                "handover.json",
+                "lock",
+            ] {
                 self.discard(&self.run.join(file));
             }
         }

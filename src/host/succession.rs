@@ -127,7 +127,7 @@ impl Daemon {
         self.write_all();
         let why = self.exec(&relief.binary);
         drop(logs);
-        if let Err(error) = self.workers.resume(&self.lost_sender) {
+        if let Err(error) = self.workers.resume(&self.report) {
             tracing::error!("{error}; no packet moves any more");
         }
         self.service.ready();

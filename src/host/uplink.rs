@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
@@ -179,8 +180,15 @@ async fn open(
     if let Some(left) = state.uplink().filter(|left| left.interface.is_here()) {
         let device = left.interface.device.as_str();
         let tun = match inherited {
-            Some(fd) => tun::inherit(fd, router.offload)?,
-            None => tun::when_free(|| async { tun::adopt(device, router.offload) }).await?,
+            Some(fd) => Some(tun::inherit(fd, router.offload)?),
+            None => match tun::when_free(|| async { tun::adopt(device, router.offload) }).await {
+                // An emperor that was killed at the end of its reign takes it along, and may do so just now.
+                Err(error) if error.errno == Errno::ENODEV => None,
+                adopted => Some(adopted?),
+            },
+        };
+        let Some(tun) = tun else {
+            return make(settings, state, &plan).await;
         };
         if Interface::wanted(settings, left.interface.index)? == left.interface {
             link::repair(link::route_socket(device)?, &plan).await?;
@@ -192,8 +200,18 @@ async fn open(
             nat::remove_left(&table_of(device))?;
         }
     }
+    make(settings, state, &plan).await
+}
+
+/// A new uplink.
+async fn make(
+    settings: &Settings,
+    state: &StateFiles,
+    plan: &LinkPlan,
+) -> Result<(Tun, UplinkRecord, bool), HostError> {
+    let router = &settings.router;
     let tun = tun::open(&router.device, router.offload, false)?;
-    link::configure(link::route_socket(&router.device)?, &plan).await?;
+    link::configure(link::route_socket(&router.device)?, plan).await?;
     let record = UplinkRecord {
         interface: Interface::wanted(settings, tun::index(&router.device)?)?,
         traffic: Traffic::default(),

@@ -4,23 +4,20 @@
 //! comparing. So a lost event (inotify's queue overflows, a symlink's target moves) costs a later look and
 //! never a wrong one.
 //!
-//! A file is read when nobody has it open for writing: the kernel knows, and a read lease asks it
-//! (`fcntl(2)`). Its writer's close is an event, and then it is read at once. A file that is gone counts as
-//! removed only if it is still gone after [`GRACE`]: editors rename a file away before they write it anew.
+//! A file is read when nobody has it open for writing ([`reading`]). Its writer's close is an
+//! event, and then it is read at once. A file that is gone counts as removed only if it is still gone after
+//! [`GRACE`]: editors rename a file away before they write it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::libc;
+use crate::config::Owner;
+use crate::config::load::is_definition;
 
-use crate::config::load::{MAX_BYTES, is_definition};
-use crate::sys::process::probe_no_writer;
+use super::owner::Directory;
+use super::reading::{self, Content, Fingerprint};
 
 use super::posts::Posts;
 use super::way::Way;
@@ -39,6 +36,8 @@ pub enum Change {
         path: PathBuf,
         /// Its bytes.
         text: Vec<u8>,
+        /// Whose it is; absent where that does not matter.
+        owner: Option<Owner>,
     },
     /// A file cannot be read.
     Unreadable {
@@ -54,9 +53,12 @@ pub enum Change {
 /// Watches directories.
 pub struct Watch {
     directories: Vec<PathBuf>,
+    /// Files are read by their owners' rules.
+    by_owner: bool,
     posts: Posts,
     known: BTreeMap<PathBuf, Known>,
-    unreadable: BTreeSet<PathBuf>,
+    /// Directories, and why.
+    unreadable: BTreeMap<PathBuf, String>,
     look_again: Option<Instant>,
 }
 
@@ -66,32 +68,23 @@ struct Known {
     missing_since: Option<Instant>,
 }
 
-/// A file with the same fingerprint has the same bytes: any write moves ctime.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Fingerprint {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-enum Content {
-    Bytes(Fingerprint, Vec<u8>),
-    BeingWritten,
-    Vanished,
-}
-
 impl Watch {
     /// Watches `directories`; where inotify refuses, looks every second and says so.
     pub fn new(directories: Vec<PathBuf>) -> Self {
         Self {
             directories,
+            by_owner: false,
             posts: Posts::new(),
             known: BTreeMap::new(),
-            unreadable: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
             look_again: None,
         }
+    }
+
+    /// The same, but a file counts only if it is certainly its owner's: see [`owner`](super::owner).
+    #[must_use]
+    pub fn by_owner(self, by_owner: bool) -> Self {
+        Self { by_owner, ..self }
     }
 
     /// A file that an earlier emperor knew: if it is not there, it is gone.
@@ -120,20 +113,21 @@ impl Watch {
         let mut changes = Vec::new();
         let mut present = BTreeSet::new();
         let mut kept = Vec::new();
+        let mut safe = BTreeMap::new();
         for directory in self.directories.clone() {
             self.watch_way(&directory, Path::to_path_buf, now);
-            match list(&directory) {
+            match self.list(&directory, &mut safe) {
                 Ok(paths) => {
                     self.unreadable.remove(&directory);
                     present.extend(paths);
                 }
-                Err(error) => {
+                Err(why) => {
                     // Nobody asked for the vassals of a directory that is unmounted to be stopped.
                     self.soon(now + POLL);
-                    if self.unreadable.insert(directory.clone()) {
+                    if self.unreadable.insert(directory.clone(), why.clone()).as_ref() != Some(&why) {
                         changes.push(Change::Unreadable {
                             path: directory.clone(),
-                            why: error.to_string(),
+                            why,
                         });
                     }
                     kept.push(directory);
@@ -141,7 +135,8 @@ impl Watch {
             }
         }
         for path in &present {
-            changes.extend(self.look_at(path, now));
+            let directory = path.parent().and_then(|parent| safe.get(parent));
+            changes.extend(self.look_at(path, directory, now));
         }
         self.posts.tidy();
         let removed = self.missing(&present, &kept, now);
@@ -167,24 +162,40 @@ impl Watch {
         }
     }
 
-    fn look_at(&mut self, path: &Path, now: Instant) -> Option<Change> {
+    /// The definitions of a directory; where owners matter, the way to it must be `safe`.
+    fn list(
+        &self,
+        directory: &Path,
+        safe: &mut BTreeMap<PathBuf, Directory>,
+    ) -> Result<Vec<PathBuf>, String> {
+        if self.by_owner {
+            safe.insert(directory.to_owned(), Directory::open(directory)?);
+        }
+        list(directory).map_err(|error| error.to_string())
+    }
+
+    fn look_at(&mut self, path: &Path, directory: Option<&Directory>, now: Instant) -> Option<Change> {
         // The target of a symlink changes without an event in this directory.
-        if path.is_symlink() {
+        if directory.is_none() && path.is_symlink() {
             self.watch_way(path, |end| end.parent().unwrap_or(end).to_path_buf(), now);
         }
         let before = self.known.get(path).and_then(|known| known.fingerprint);
-        if before.is_some() && std::fs::metadata(path).ok().map(|m| Fingerprint::of(&m)) == before {
+        if before.is_some() && Fingerprint::at(path, directory) == before {
             self.is_there(path);
             return None;
         }
-        match read(path) {
-            Ok(Content::Bytes(fingerprint, text)) => {
-                self.is_news(path, Some(fingerprint), &text)
-                    .then(|| Change::Read {
-                        path: path.to_owned(),
-                        text,
-                    })
-            }
+        match reading::read(path, directory) {
+            Ok(Content::Bytes {
+                fingerprint,
+                text,
+                owner,
+            }) => self
+                .is_news(path, Some(fingerprint), (&text, owner))
+                .then(|| Change::Read {
+                    path: path.to_owned(),
+                    text,
+                    owner,
+                }),
             Ok(Content::BeingWritten) => {
                 // Its writer's close is an event. One that never comes (a writer in another kernel, say) is
                 // caught by looking.
@@ -195,7 +206,7 @@ impl Watch {
             Ok(Content::Vanished) => None,
             Err(error) => {
                 let why = error.to_string();
-                self.is_news(path, None, why.as_bytes())
+                self.is_news(path, None, (why.as_bytes(), None))
                     .then(|| Change::Unreadable {
                         path: path.to_owned(),
                         why,
@@ -211,9 +222,14 @@ impl Watch {
         }
     }
 
-    /// Remembers what was found at `path`: its text, or (without a fingerprint) why it could not be read. Whether
-    /// that differs from what was found before.
-    fn is_news(&mut self, path: &Path, fingerprint: Option<Fingerprint>, found: &[u8]) -> bool {
+    /// Remembers what was found at `path`: its text and whose it is, or (without a fingerprint) why it could not be
+    /// read. Whether that differs from what was found before.
+    fn is_news(
+        &mut self,
+        path: &Path,
+        fingerprint: Option<Fingerprint>,
+        found: (&[u8], Option<Owner>),
+    ) -> bool {
         let mut hasher = DefaultHasher::new();
         found.hash(&mut hasher);
         let news = Known {
@@ -262,55 +278,9 @@ fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read(path: &Path) -> std::io::Result<Content> {
-    // Non-blocking, so that a FIFO of that name does not hold us.
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {
-            return Ok(Content::Vanished);
-        }
-        Err(error) => return Err(error),
-    };
-    let before = file.metadata()?;
-    if !before.is_file() {
-        return Err(std::io::Error::other("is not a regular file"));
-    }
-    if being_written(&file) {
-        return Ok(Content::BeingWritten);
-    }
-    let mut text = Vec::new();
-    (&file).take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
-    let fingerprint = Fingerprint::of(&before);
-    if being_written(&file) || Fingerprint::of(&file.metadata()?) != fingerprint {
-        return Ok(Content::BeingWritten);
-    }
-    Ok(Content::Bytes(fingerprint, text))
-}
-
-/// `EAGAIN` is the kernel's word that somebody has it open for writing; other errors mean that this
-/// filesystem cannot tell, and then the event of the close must do.
-fn being_written(file: &File) -> bool {
-    probe_no_writer(file) == Err(Errno::EAGAIN)
-}
-
-impl Fingerprint {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use super::*;
@@ -320,7 +290,9 @@ mod tests {
         changes
             .iter()
             .map(|change| match change {
-                Change::Read { path, text } => format!("{}={}", name(path), String::from_utf8_lossy(text)),
+                Change::Read { path, text, .. } => {
+                    format!("{}={}", name(path), String::from_utf8_lossy(text))
+                }
                 Change::Unreadable { path, .. } => format!("!{}", name(path)),
                 Change::Gone(path) => format!("-{}", name(path)),
             })

@@ -16,7 +16,8 @@
 
 pub mod address;
 pub mod checksum;
-pub mod frame;
+pub mod flow;
+mod frame;
 pub mod icmp;
 mod ipv4;
 mod ipv6;
@@ -25,6 +26,7 @@ mod transport;
 pub mod vnet;
 
 pub use address::Address;
+pub use flow::{Flow, opens_connection};
 pub use frame::{Frame, MAX_FRAME, Packet};
 pub use icmp::Complaint;
 pub use pieces::Pieces;

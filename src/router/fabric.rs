@@ -10,7 +10,7 @@ use super::PortId;
 use super::counters::{Counters, Traffic};
 use super::firewall::{Filter, mentions};
 use super::routes::Book;
-use super::tables::{Policy, Port, Role, Tables};
+use super::tables::{Policy, Port, Role, Tables, Wakefulness};
 use crate::config::definition::Name;
 use crate::config::rule::Chain;
 
@@ -108,7 +108,17 @@ struct Tenant {
 #[derive(Debug)]
 enum Kind {
     Uplink { mtu: u16 },
-    Vassal(Attachment),
+    Vassal(Attachment, Wakefulness),
+}
+
+impl Kind {
+    /// What a vassal brought along; the uplink brings nothing.
+    fn attachment(&self) -> Option<&Attachment> {
+        match self {
+            Self::Vassal(vassal, _) => Some(vassal),
+            Self::Uplink { .. } => None,
+        }
+    }
 }
 
 impl Fabric {
@@ -143,6 +153,16 @@ impl Fabric {
     /// # Errors
     /// If a name or an address is taken or cannot be a vassal's; nothing has changed then.
     pub fn attach(&mut self, vassal: Attachment) -> Result<PortId, AttachError> {
+        self.attach_as(vassal, Wakefulness::Awake)
+    }
+
+    /// Attaches a vassal that is not [`Awake`](Wakefulness::Awake): packets that may enter it get the verdict
+    /// [`Wake`](super::Verdict::Wake). One that sleeps has no device; when it gets one, this port is detached and
+    /// another attached before the next [`tables`](Self::tables), so that nobody ever sees its addresses without a holder.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach).
+    pub fn attach_as(&mut self, vassal: Attachment, wakefulness: Wakefulness) -> Result<PortId, AttachError> {
         if self.names.contains_key(&vassal.name) {
             return Err(AttachError::Attached { name: vassal.name });
         }
@@ -151,7 +171,7 @@ impl Fabric {
         }
         let (name, addresses) = (vassal.name.clone(), vassal.addresses.clone());
         let index = self.free_index()?;
-        let id = self.occupy(index, Kind::Vassal(vassal));
+        let id = self.occupy(index, Kind::Vassal(vassal, wakefulness));
         for address in addresses {
             self.book.set(address, Some(id.index));
         }
@@ -165,10 +185,24 @@ impl Fabric {
         let Some(tenant) = self.tenant_mut(port) else {
             return false;
         };
-        let Kind::Vassal(vassal) = &mut tenant.kind else {
+        let Kind::Vassal(vassal, _) = &mut tenant.kind else {
             return false;
         };
         (vassal.out, vassal.in_) = (out, in_);
+        tenant.compiled = None;
+        self.compiled = None;
+        true
+    }
+
+    /// A vassal is awake now; false if the port is gone, or the uplink's.
+    pub fn wake(&mut self, port: PortId) -> bool {
+        let Some(tenant) = self.tenant_mut(port) else {
+            return false;
+        };
+        let Kind::Vassal(_, wakefulness) = &mut tenant.kind else {
+            return false;
+        };
+        *wakefulness = Wakefulness::Awake;
         tenant.compiled = None;
         self.compiled = None;
         true
@@ -191,7 +225,7 @@ impl Fabric {
         self.compiled = None;
         match tenant.kind {
             Kind::Uplink { .. } => self.uplink = None,
-            Kind::Vassal(vassal) => {
+            Kind::Vassal(vassal, _) => {
                 self.free.insert(port.index);
                 for address in vassal.addresses {
                     self.book.set(address, None);
@@ -235,13 +269,13 @@ impl Fabric {
             .and_then(|slot| self.slots.get(slot as usize));
         match holder
             .and_then(|slot| slot.tenant.as_ref())
-            .map(|tenant| &tenant.kind)
+            .and_then(|tenant| tenant.kind.attachment())
         {
-            Some(Kind::Vassal(vassal)) => Err(AttachError::Held {
+            Some(vassal) => Err(AttachError::Held {
                 address,
                 by: vassal.name.clone(),
             }),
-            Some(Kind::Uplink { .. }) | None => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -298,9 +332,9 @@ impl Fabric {
             self.compiled_policy = None;
         }
         for tenant in self.slots.iter_mut().filter_map(|slot| slot.tenant.as_mut()) {
-            match &tenant.kind {
-                Kind::Vassal(vassal) if speaks(&vassal.out) || speaks(&vassal.in_) => tenant.compiled = None,
-                Kind::Vassal(_) | Kind::Uplink { .. } => {}
+            let attachment = tenant.kind.attachment();
+            if attachment.is_some_and(|vassal| speaks(&vassal.out) || speaks(&vassal.in_)) {
+                tenant.compiled = None;
             }
         }
     }
@@ -336,21 +370,22 @@ impl Fabric {
         if let Some(port) = &tenant.compiled {
             return Some(Arc::clone(port));
         }
-        let (mtu, role) = match &tenant.kind {
-            Kind::Uplink { mtu } => (*mtu, Role::Uplink),
-            Kind::Vassal(vassal) => {
+        let (mtu, role, wakefulness) = match &tenant.kind {
+            Kind::Uplink { mtu } => (*mtu, Role::Uplink, Wakefulness::Awake),
+            Kind::Vassal(vassal, wakefulness) => {
                 let role = Role::Vassal {
                     name: vassal.name.clone(),
                     out: self.compile_chain(&vassal.out),
                     in_: self.compile_chain(&vassal.in_),
                 };
-                (vassal.mtu, role)
+                (vassal.mtu, role, *wakefulness)
             }
         };
         let counters = Arc::clone(&tenant.counters);
         Some(Arc::new(Port {
             id: tenant.id,
             role,
+            wakefulness,
             mtu,
             counters,
         }))
@@ -366,12 +401,8 @@ impl Fabric {
             .names
             .get(name)
             .and_then(|slot| self.slots.get(*slot as usize));
-        match slot
-            .and_then(|slot| slot.tenant.as_ref())
-            .map(|tenant| &tenant.kind)
-        {
-            Some(Kind::Vassal(vassal)) => &vassal.addresses,
-            Some(Kind::Uplink { .. }) | None => &[],
-        }
+        slot.and_then(|slot| slot.tenant.as_ref())
+            .and_then(|tenant| tenant.kind.attachment())
+            .map_or(&[], |vassal| &vassal.addresses)
     }
 }

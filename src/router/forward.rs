@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::buckets::Buckets;
 use super::firewall::Filter;
 use super::routes::Place;
-use super::tables::{Port, Role, Tables};
+use super::tables::{Port, Role, Tables, Wakefulness};
 use super::{PortId, Reason, Verdict};
 use crate::config::rule::Action;
 use crate::packet::{Complaint, Frame, Packet, icmp};
@@ -36,8 +36,8 @@ impl Router {
         }
     }
 
-    /// Judges one frame from the port `from` and counts it if it ends here. A frame that is forwarded to another vassal
-    /// has lost one of its time to live; all others are unchanged.
+    /// Judges one frame from the port `from` and counts it if it ends here. A frame that is forwarded to another vassal,
+    /// or waits for it to wake, has lost one of its time to live; all others are unchanged.
     ///
     /// `now` is the time of the worker's wake-up. An answer that the sender has no right to at `now` is not asked
     /// for: the verdict is `Drop`. A frame from a port that is gone is dropped without being counted.
@@ -47,6 +47,7 @@ impl Router {
             return Verdict::Drop(Reason::NoRoute);
         };
         match judge(tables, sender, frame) {
+            Ok(receiver) if receiver.wakefulness != Wakefulness::Awake => Verdict::Wake(receiver.id),
             Ok(receiver) => Verdict::Forward(receiver.id),
             Err(end) => self.end(tables, from, &end, now),
         }

@@ -32,7 +32,7 @@ pub use crate::packet::{Complaint, MAX_FRAME, VNET_HEADER};
 pub use counters::{Dropped, Traffic};
 pub use fabric::{AttachError, Attachment, Fabric, GlobalPolicy};
 pub use forward::{ANSWER, Router};
-pub use tables::{Port, Tables};
+pub use tables::{Port, Tables, Wakefulness};
 
 /// One attachment to the router. A slot that is used again has another generation, so that a stale id names
 /// nobody instead of somebody else.
@@ -73,6 +73,8 @@ impl PortId {
 pub enum Verdict {
     /// It is written to that port.
     Forward(PortId),
+    /// It is for that port, whose vassal is not awake: it waits, if it can, and one that sleeps is to be woken.
+    Wake(PortId),
     /// It ends, has been counted, and its sender is to be told: see [`Router::answer`].
     Answer(Complaint),
     /// It ends and has been counted.

@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::firewall::Filter;
 use super::routes::Routes;
 use crate::config::definition::Name;
+use crate::packet::Address;
 
 /// One moment of the router. Parts that have not changed are shared with the moment before.
 #[derive(Debug)]
@@ -31,8 +32,20 @@ pub(super) struct Policy {
 pub struct Port {
     pub(super) id: PortId,
     pub(super) role: Role,
+    pub(super) wakefulness: Wakefulness,
     pub(super) mtu: u16,
     pub(super) counters: Arc<Counters>,
+}
+
+/// Whether what is for a port's vassal finds a program that can take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wakefulness {
+    /// It does.
+    Awake,
+    /// The vassal has a device and is yet to be ready.
+    Rising,
+    /// There is no device; the vassal is to be started.
+    Asleep,
 }
 
 /// What a port leads to.
@@ -50,6 +63,11 @@ impl Tables {
     pub fn port(&self, id: PortId) -> Option<&Port> {
         self.slot(id.index)
             .filter(|port| port.id.generation == id.generation)
+    }
+
+    /// The port that holds `address` now.
+    pub fn holder(&self, address: Address) -> Option<&Port> {
+        self.slot(self.routes.holder(address)?)
     }
 
     /// All ports, by slot.
@@ -73,6 +91,12 @@ impl Port {
     #[inline]
     pub fn id(&self) -> PortId {
         self.id
+    }
+
+    /// Whether its vassal can take what is for it.
+    #[inline]
+    pub fn wakefulness(&self) -> Wakefulness {
+        self.wakefulness
     }
 
     /// Its MTU in bytes.

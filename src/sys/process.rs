@@ -172,3 +172,17 @@ pub fn user_and_group(uid: u32, gid: u32, groups: &[u32]) -> Result<(), Errno> {
     nix::unistd::setresgid(gid.into(), gid.into(), gid.into())?;
     nix::unistd::setresuid(uid.into(), uid.into(), uid.into())
 }
+
+/// Makes the calling thread, and no other of this process, the user `uid` with the group `gid` and no other group; its
+/// capabilities go with that. For a thread that ends soon.
+///
+/// The C library's functions of that name change all threads (`nptl(7)`), so these are plain system calls.
+pub fn become_on_this_thread(uid: u32, gid: u32) -> Result<(), Errno> {
+    let none: *const libc::gid_t = std::ptr::null();
+    // SAFETY: a list of no groups is not read.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setgroups, 0, none) })?;
+    // SAFETY: the arguments are numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: the arguments are numbers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}

@@ -63,7 +63,9 @@ fn measure(group: &mut BenchmarkGroup<'_, WallTime>, title: &str, vassals: usize
                 frame[10..30].copy_from_slice(&fresh[turn].1[10..30]);
                 match router.forward(&tables, *from, black_box(frame), now) {
                     Verdict::Forward(to) => router.delivered(&tables, *from, to, frame.len() - 10),
-                    verdict @ (Verdict::Answer(_) | Verdict::Drop(_)) => panic!("{verdict:?}"),
+                    verdict @ (Verdict::Wake(_) | Verdict::Answer(_) | Verdict::Drop(_)) => {
+                        panic!("{verdict:?}")
+                    }
                 }
             });
         });

@@ -118,7 +118,7 @@ fn measured(
                 End::Delivered
             }
             Verdict::Drop(Reason::Spoofed) => End::Spoofed,
-            Verdict::Answer(_) | Verdict::Drop(_) => continue,
+            Verdict::Answer(_) | Verdict::Wake(_) | Verdict::Drop(_) => continue,
         };
         went += usize::from(ended == end);
     }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mini_emperor::config::definition::OnDemand;
+use mini_emperor::config::definition::{OnDemand, Trigger};
 use mini_emperor::config::{Definition, Identities, Name, Places, Settings, User, World, load};
 use mini_emperor::emperor::addresses::AddressBook;
 use mini_emperor::emperor::state::{End, Life, State};
@@ -74,7 +74,10 @@ pub(crate) fn definition(name: &str, text: &str) -> Definition {
     let text = format!("command: [/bin/x]\n{}", text.replace("on_demand: true", ""));
     let judged = load::definition(&path(name), text.as_bytes(), &settings(), &Host);
     let mut definition = judged.value.unwrap_or_else(|| panic!("{:?}", judged.problems));
-    definition.on_demand = on_demand.then_some(OnDemand { idle: None });
+    definition.on_demand = on_demand.then_some(OnDemand {
+        trigger: Trigger::Packet,
+        idle: None,
+    });
     definition
 }
 

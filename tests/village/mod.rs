@@ -16,7 +16,7 @@ use mini_emperor::config::settings::{Engine, Offload};
 use mini_emperor::host::link::{LinkPlan, configure, route_socket};
 use mini_emperor::host::netns;
 use mini_emperor::host::tun::{self, Offloads};
-use mini_emperor::host::workers::{Device, DeviceLost, Workers};
+use mini_emperor::host::workers::{Device, DeviceLost, Report, Workers};
 use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId, Traffic};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -29,7 +29,7 @@ const WORKERS: usize = 2;
 pub(crate) struct Village {
     pub(crate) fabric: Fabric,
     pub(crate) workers: Workers,
-    pub(crate) lost: UnboundedReceiver<DeviceLost>,
+    pub(crate) reports: UnboundedReceiver<Report>,
 }
 
 pub(crate) struct Member {
@@ -42,12 +42,12 @@ impl Village {
     pub(crate) fn new(engine: Engine) -> Self {
         let gateways: [IpNet; 1] = ["10.107.0.1/24".parse().unwrap()];
         let mut fabric = Fabric::new(&gateways, GlobalPolicy::default(), WORKERS);
-        let (sender, lost) = unbounded_channel();
+        let (sender, reports) = unbounded_channel();
         let workers = Workers::start(WORKERS, engine, fabric.tables(), &sender).unwrap();
         Self {
             fabric,
             workers,
-            lost,
+            reports,
         }
     }
 
@@ -80,6 +80,15 @@ impl Village {
         let device = Device::new(port, tun.fd, offloads);
         self.workers.attach(self.fabric.tables(), device);
         Member { address, netns, port }
+    }
+
+    /// The next device that was reported as lost, if one has been.
+    pub(crate) fn lost(&mut self) -> Option<DeviceLost> {
+        loop {
+            if let Report::Lost(lost) = self.reports.try_recv().ok()? {
+                return Some(lost);
+            }
+        }
     }
 
     pub(crate) fn traffic(&self, member: &Member) -> Traffic {

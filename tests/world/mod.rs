@@ -14,7 +14,7 @@ use std::time::Instant;
 use mini_emperor::config::definition::Name;
 use mini_emperor::config::rule::{Action, Chain, Endpoint, Protocol, Rule};
 use mini_emperor::router::{
-    ANSWER, Attachment, Complaint, Fabric, GlobalPolicy, PortId, Reason, Router, Verdict,
+    ANSWER, Attachment, Complaint, Fabric, GlobalPolicy, PortId, Reason, Router, Verdict, Wakefulness,
 };
 
 use crate::packets::{self, Sample, ip};
@@ -74,6 +74,26 @@ impl World {
             .unwrap();
         self.ports.insert(who.to_owned(), port);
         port
+    }
+
+    /// A vassal that is yet to be started.
+    pub fn attach_sleeper(&mut self, who: &str, addresses: &[&str], in_: Chain) -> PortId {
+        let sleeper = Attachment {
+            name: name(who),
+            addresses: addresses.iter().map(|text| ip(text)).collect(),
+            mtu: 1500,
+            out: Chain::default(),
+            in_,
+        };
+        let port = self.fabric.attach_as(sleeper, Wakefulness::Asleep);
+        self.ports.insert(who.to_owned(), port.unwrap());
+        self.ports[who]
+    }
+
+    /// It waits for a vassal that sleeps, and nothing is counted.
+    #[track_caller]
+    pub fn wakes(&mut self, from: &str, to: &str, sample: &Sample) {
+        self.expect(from, sample, Verdict::Wake(self.ports[to]), &[]);
     }
 
     pub fn detach(&mut self, who: &str) -> PortId {

@@ -14,6 +14,15 @@ use crate::config::yaml::{Node, Value};
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::config) struct Argv(pub(in crate::config) Vec<Item<Argument>>);
 
+/// argv, or a map that has it among other things.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::config) enum ArgvOr<M> {
+    /// argv alone.
+    Argv(Argv),
+    /// The map.
+    Map(M),
+}
+
 /// The environment.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::config) struct Env(pub(in crate::config) BTreeMap<String, Item<Argument>>);
@@ -61,6 +70,28 @@ impl Read for Argv {
 
     fn forget_places(&mut self) {
         forget(&mut self.0);
+    }
+}
+
+impl<M: Read> Read for ArgvOr<M> {
+    fn read(node: &Node, key: &str, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => M::read(node, key, report).map(Self::Map),
+            Value::Null | Value::Flag(..) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+                Argv::read(node, key, report).map(Self::Argv)
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({"anyOf": [Argv::schema(), M::schema()]})
+    }
+
+    fn forget_places(&mut self) {
+        match self {
+            Self::Argv(argv) => argv.forget_places(),
+            Self::Map(map) => map.forget_places(),
+        }
     }
 }
 

@@ -5,10 +5,12 @@ mod lists;
 mod network;
 mod reload;
 mod scalars;
+mod sockets;
 mod words;
 
-pub(super) use command::{Argv, Env};
+pub(super) use command::{Argv, ArgvOr, Env};
 pub(super) use lists::{List, OneOrMore, WordOr, WordOrOne};
 pub(super) use network::{Address, Device, Subnet};
 pub(super) use scalars::{Between, Signal, Size, Text};
-pub(super) use words::{Any, Auto, ChainDefault, EmperorWord, NamespaceWord, Nothing, ReadyWord};
+pub(super) use sockets::{Listen, Mode};
+pub(super) use words::{Any, Auto, ChainDefault, Choice, EmperorWord, NamespaceWord, Nothing, ReadyWord};

@@ -67,6 +67,17 @@ pub(in crate::config) trait Choice: Sized + Copy + 'static {
             .map(|&(_, meaning)| meaning)
     }
 
+    /// The word for this.
+    fn name(self) -> Option<&'static str>
+    where
+        Self: PartialEq,
+    {
+        Self::WORDS
+            .iter()
+            .find(|(_, meaning)| *meaning == self)
+            .map(|&(name, _)| name)
+    }
+
     /// The words alone.
     fn names() -> Vec<&'static str> {
         Self::WORDS.iter().map(|&(name, _)| name).collect()

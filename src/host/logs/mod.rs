@@ -27,6 +27,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
 
@@ -34,7 +38,7 @@ use crate::config::{Definition, Name};
 use crate::sys::readiness::readable;
 
 use self::fifo::{Desk, Fifo};
-use self::sink::Sink;
+use self::sink::{LONGEST_LINE, Sink};
 use super::error::{Doing, HostError};
 
 /// Every vassal's output.
@@ -49,6 +53,8 @@ pub struct Logs {
 enum Order {
     /// Read this FIFO until its last writer is gone.
     Read(Name, Sink, Fifo),
+    /// Read this pipe of one of the vassal's hooks.
+    Hook(Name, &'static str, OwnedFd),
     /// Write there from here on.
     Update(Name, Sink),
     /// The vassal is gone.
@@ -109,6 +115,15 @@ impl Logs {
         let fifo = Fifo::make(path)?;
         let theirs = fifo.end_of_vassal(definition)?;
         self.order(Order::Read(definition.name.clone(), sink, fifo));
+        Ok(theirs)
+    }
+
+    /// Makes the pipe of one hook of a vassal whose output was opened before; its lines stand behind `hook MOMENT: `.
+    pub fn open_hook(&self, name: &Name, moment: &'static str) -> Result<OwnedFd, HostError> {
+        let failed = |errno| HostError::new(Doing::OpenLog, name.as_str(), errno);
+        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+        self.order(Order::Hook(name.clone(), moment, ours));
         Ok(theirs)
     }
 
@@ -190,6 +205,11 @@ async fn keep(mut orders: UnboundedReceiver<Order>) {
                 };
                 pumps.spawn_local(pump(fifo, shared));
             }
+            Order::Hook(name, moment, pipe) => {
+                if let Some(shared) = sinks.get(&name) {
+                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone()));
+                }
+            }
             Order::Update(name, sink) => {
                 if let Some(shared) = sinks.get(&name) {
                     shared.borrow_mut().become_like(sink);
@@ -231,4 +251,21 @@ async fn pump(fifo: Fifo, sink: Shared) {
     }
     sink.borrow_mut().end();
     fifo.remove();
+}
+
+/// Moves one hook's output, line by line, so that it and the vassal's own cannot tear each other's.
+async fn pump_hook(moment: &'static str, output: OwnedFd, sink: Shared) {
+    let Ok(reader) = pipe::Receiver::from_owned_fd(output) else {
+        return;
+    };
+    let mut lines = BufReader::new(reader).take(0);
+    let mut line = Vec::new();
+    loop {
+        lines.set_limit(LONGEST_LINE as u64);
+        line.clear();
+        match lines.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => sink.borrow_mut().insert(moment, &line),
+        }
+    }
 }

@@ -67,6 +67,15 @@ impl Sink {
         }
     }
 
+    /// Writes one line of a hook.
+    pub(super) fn insert(&mut self, moment: &str, line: &[u8]) {
+        let started = std::mem::take(&mut self.started);
+        self.begin_line();
+        self.take(&[b"hook ", moment.as_bytes(), b": ", line].concat());
+        self.end();
+        self.started = started;
+    }
+
     /// A life begins: not in the middle of a line.
     pub(super) fn begin_line(&mut self) {
         if let Some(file) = &mut self.file

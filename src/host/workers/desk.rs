@@ -11,11 +11,12 @@ use nix::errno::Errno;
 use nix::unistd::write;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::packet::Pieces;
 use crate::packet::vnet::VnetHeader;
-use crate::router::{ANSWER, MAX_FRAME, PortId, Reason, Router, VNET_HEADER, Verdict};
+use crate::packet::{Packet, Pieces};
+use crate::router::{ANSWER, MAX_FRAME, Port, PortId, Reason, Router, VNET_HEADER, Verdict, Wakefulness};
 
-use super::{Device, DeviceLost, Plane};
+use super::waiting_room::{LATE, Queue, WaitingRoom};
+use super::{Device, DeviceLost, Plane, Report};
 
 /// Into more pieces no honest sender's frame is cut: 64 KiB of the smallest segments in use.
 const MOST_PIECES: usize = 256;
@@ -45,7 +46,8 @@ pub(super) fn is_the_end(errno: Errno) -> bool {
 pub(super) struct Desk {
     plane: Arc<Plane>,
     router: Router,
-    lost: UnboundedSender<DeviceLost>,
+    reports: UnboundedSender<Report>,
+    room: WaitingRoom,
     /// When the worker woke up.
     now: Instant,
     /// Room for one piece of a super-frame.
@@ -53,11 +55,12 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(number: usize, plane: Arc<Plane>, lost: UnboundedSender<DeviceLost>) -> Self {
+    pub(super) fn new(number: usize, plane: Arc<Plane>, reports: UnboundedSender<Report>) -> Self {
         Self {
             plane,
             router: Router::new(number),
-            lost,
+            reports,
+            room: WaitingRoom::default(),
             now: Instant::now(),
             piece: vec![0; MAX_FRAME].into_boxed_slice(),
         }
@@ -75,33 +78,29 @@ impl Desk {
         self.plane.device(port)
     }
 
-    /// Works with another plane from now on; gives back the old one.
+    /// Works with another plane from now on; gives back the old one. Who waited for a vassal that is awake in the
+    /// new plane goes first.
     pub(super) fn replace_plane(&mut self, plane: Arc<Plane>) -> Arc<Plane> {
-        std::mem::replace(&mut self.plane, plane)
+        let old = std::mem::replace(&mut self.plane, plane);
+        let tables = &self.plane.tables;
+        let waits = |port: &Port| port.wakefulness() != Wakefulness::Awake;
+        let out = self.room.let_out(|to| tables.port(to).is_some_and(waits));
+        for queue in out {
+            self.let_out(queue);
+        }
+        old
     }
 
     /// `port` cannot be read any more.
     pub(super) fn lose(&self, port: PortId, errno: Errno) {
-        let _ = self.lost.send(DeviceLost { port, errno });
+        let _ = self.reports.send(Report::Lost(DeviceLost { port, errno }));
     }
 
     /// Judges a frame that came from `from`, and does all that there is to do but write it as it is.
     #[inline]
     pub(super) fn judge(&mut self, from: PortId, frame: &mut [u8]) -> Option<Parcel> {
         match self.router.forward(&self.plane.tables, from, frame, self.now) {
-            Verdict::Forward(to) => {
-                if let Some(device) = self.plane.device(to) {
-                    let whole = VnetHeader::is_plain(frame) || self.takes_whole(device, from);
-                    return Some(Parcel {
-                        from,
-                        to,
-                        length: frame.len(),
-                        cut: !whole,
-                    });
-                }
-                self.router
-                    .undeliverable(&self.plane.tables, to, Reason::QueueFull);
-            }
+            Verdict::Forward(to) => return self.parcel(from, to, frame),
             Verdict::Answer(complaint) => {
                 let mut reply = [0; ANSWER];
                 let (router, tables) = (&mut self.router, &self.plane.tables);
@@ -113,9 +112,86 @@ impl Desk {
                     router.answered(tables, from, length - VNET_HEADER);
                 }
             }
+            Verdict::Wake(to) => return self.knock(from, to, frame),
             Verdict::Drop(_) => {}
         }
         None
+    }
+
+    /// A frame on its way to `to`; one whose device is gone is counted.
+    #[inline]
+    fn parcel(&mut self, from: PortId, to: PortId, frame: &[u8]) -> Option<Parcel> {
+        if let Some(device) = self.plane.device(to) {
+            let whole = VnetHeader::is_plain(frame) || self.takes_whole(device, from);
+            return Some(Parcel {
+                from,
+                to,
+                length: frame.len(),
+                cut: !whole,
+            });
+        }
+        self.router
+            .undeliverable(&self.plane.tables, to, Reason::QueueFull);
+        None
+    }
+
+    /// A frame for a vassal that is not awake waits, and one that sleeps is woken. To one that only needs time to get
+    /// ready goes what it may be waiting for itself: all but new connections and what belongs to a frame that waits.
+    #[cold]
+    fn knock(&mut self, from: PortId, to: PortId, frame: &[u8]) -> Option<Parcel> {
+        let port = self.plane.tables.port(to);
+        let rising = port.is_some_and(|port| port.wakefulness() == Wakefulness::Rising);
+        if rising && !self.room.keeps(to, frame) {
+            return self.parcel(from, to, frame);
+        }
+        self.hold(from, to, frame, self.now);
+        None
+    }
+
+    #[cold]
+    fn hold(&mut self, from: PortId, to: PortId, frame: &[u8], since: Instant) {
+        let admission = self.room.admit(from, to, frame, since);
+        for _ in 0..admission.late + usize::from(!admission.seated) {
+            self.router
+                .undeliverable(&self.plane.tables, to, Reason::QueueFull);
+        }
+        if admission.first {
+            let _ = self.reports.send(Report::Wanted(to));
+        }
+    }
+
+    /// Frames whose vassal is awake go to it, in their order; its policy judged them when they came. Others wait
+    /// again, unless they have waited too long for one that still sleeps.
+    #[cold]
+    fn let_out(&mut self, queue: Queue) {
+        let late = self.now.saturating_duration_since(queue.since) > LATE;
+        for (from, frame) in queue.guests {
+            let plane = self.plane.clone();
+            let to = Packet::parse(&frame).ok().map(|packet| packet.destination());
+            let holder = to.and_then(|to| plane.tables.holder(to));
+            match holder.map(|port| (port.id(), port.wakefulness())) {
+                Some((to, Wakefulness::Awake)) => self.deliver(from, to, &frame),
+                Some((to, Wakefulness::Asleep)) if late => {
+                    self.router.undeliverable(&plane.tables, to, Reason::QueueFull);
+                }
+                Some((to, Wakefulness::Rising | Wakefulness::Asleep)) => {
+                    self.hold(from, to, &frame, queue.since);
+                }
+                None => self.router.undeliverable(&plane.tables, from, Reason::NoRoute),
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: PortId, to: PortId, frame: &[u8]) {
+        match self.parcel(from, to, frame) {
+            Some(parcel) if parcel.cut => self.cut(parcel, frame),
+            Some(parcel) => {
+                let device = self.plane.device(to).cloned();
+                let written = device.map_or(Err(Errno::ENODEV), |device| write(&device.tun, frame));
+                self.settle(parcel, frame, written.map(drop));
+            }
+            None => {}
+        }
     }
 
     /// Counts a frame that was written or not. What the kernel refuses to finish is finished here.

@@ -43,6 +43,7 @@ mod desk;
 mod epoll;
 mod patience;
 mod uring;
+mod waiting_room;
 mod worker;
 
 use std::os::fd::OwnedFd;
@@ -112,6 +113,15 @@ pub struct DeviceLost {
     pub errno: Errno,
 }
 
+/// What a worker tells the control plane.
+#[derive(Debug, Clone, Copy)]
+pub enum Report {
+    /// A device ended.
+    Lost(DeviceLost),
+    /// A frame waits for the vassal of this port, which sleeps.
+    Wanted(PortId),
+}
+
 /// What a worker has let go of; dropped where it delays nobody.
 #[allow(dead_code, reason = "held, then dropped")]
 enum Retired {
@@ -166,8 +176,8 @@ struct Thread {
 }
 
 impl Workers {
-    /// Starts `count` threads on the engine that `wish` names, or the best that the kernel grants. `lost` hears of
-    /// devices that end by themselves.
+    /// Starts `count` threads on the engine that `wish` names, or the best that the kernel grants. `reports` hears of
+    /// devices that end by themselves, and of vassals that are to be woken.
     ///
     /// # Errors
     /// If no thread can be had, or the engine that was demanded cannot.
@@ -175,7 +185,7 @@ impl Workers {
         count: usize,
         wish: Wish,
         tables: Arc<Tables>,
-        lost: &UnboundedSender<DeviceLost>,
+        reports: &UnboundedSender<Report>,
     ) -> Result<Self, HostError> {
         let plane = Arc::new(Plane {
             tables,
@@ -198,7 +208,7 @@ impl Workers {
             pulse: Arc::new(Pulse::new(count)),
         };
         while workers.threads.len() < count {
-            match workers.start_one(lost) {
+            match workers.start_one(reports) {
                 Ok(thread) => workers.threads.push(thread),
                 // All workers use one engine: those that have started begin again.
                 Err(error) if wish == Wish::Auto && workers.engine == Engine::IoUring => {
@@ -221,9 +231,9 @@ impl Workers {
     ///
     /// # Errors
     /// If no thread can be had.
-    pub fn resume(&mut self, lost: &UnboundedSender<DeviceLost>) -> Result<(), HostError> {
+    pub fn resume(&mut self, reports: &UnboundedSender<Report>) -> Result<(), HostError> {
         while self.threads.len() < self.count {
-            let thread = self.start_one(lost)?;
+            let thread = self.start_one(reports)?;
             self.threads.push(thread);
         }
         for device in self.plane.devices.iter().flatten() {
@@ -285,7 +295,7 @@ impl Workers {
         }
     }
 
-    fn start_one(&self, lost: &UnboundedSender<DeviceLost>) -> Result<Thread, HostError> {
+    fn start_one(&self, reports: &UnboundedSender<Report>) -> Result<Thread, HostError> {
         let failed = |errno| HostError::new(Doing::StartWorker, "the router", errno);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let poke = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(failed)?);
@@ -297,7 +307,7 @@ impl Workers {
             orders: received,
             poke: poke.clone(),
             closer: self.closer.clone(),
-            lost: lost.clone(),
+            reports: reports.clone(),
             pulse: self.pulse.clone(),
         };
         let (started, ready): (Sender<Result<(), Errno>>, Receiver<_>) = channel();

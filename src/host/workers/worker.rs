@@ -11,7 +11,7 @@ use super::desk::Desk;
 use super::epoll::EpollEngine;
 use super::patience::Patience;
 use super::uring::UringEngine;
-use super::{Device, DeviceLost, Engine, Order, Plane, Retired};
+use super::{Device, Engine, Order, Plane, Report, Retired};
 use crate::host::confine;
 use crate::host::pulse::Pulse;
 
@@ -49,7 +49,7 @@ pub(super) struct Contract {
     pub(super) orders: Receiver<Order>,
     pub(super) poke: Arc<EventFd>,
     pub(super) closer: Sender<Retired>,
-    pub(super) lost: UnboundedSender<DeviceLost>,
+    pub(super) reports: UnboundedSender<Report>,
     pub(super) pulse: Arc<Pulse>,
 }
 
@@ -94,7 +94,7 @@ impl<C: Carrier> Worker<C> {
     fn new(carrier: C, contract: Contract) -> Self {
         Self {
             carrier,
-            desk: Desk::new(contract.number, contract.plane, contract.lost),
+            desk: Desk::new(contract.number, contract.plane, contract.reports),
             orders: contract.orders,
             closer: contract.closer,
             number: contract.number,

@@ -1,0 +1,181 @@
+# hooks: the operator's programs, run by the emperor when something happens to a vassal.
+#
+#   clone, tun, addresses ── pre_start ── exec ── post_start ┄┄ pre_stop ── SIGTERM ── the end ── post_stop
+#                                │ fails or is late
+#                                └── killed, tried again later
+
+. "$(dirname "$0")/lib.sh"
+
+H=$W/hooks
+mkdir "$H"
+# A hook that writes down its moment and what it knows.
+cat >"$H/note" <<'S'
+#!/bin/sh
+echo "$MINI_EMPEROR_HOOK" >>"$1.order"
+env | grep -v '^PWD=\|^_=\|^SHLVL=' | sort >"$1.$MINI_EMPEROR_HOOK"
+echo "said by $MINI_EMPEROR_HOOK"
+echo "and to stderr" >&2
+S
+chmod +x "$H/note"
+start_emperor
+NOTE="[$H/note, $H/web]"
+drop_vassal web <<Y
+command: [/bin/sh, -c, 'trap "exit 3" TERM; echo web runs; while :; do sleep 0.05; done']
+user: daemon
+network: {address: [10.107.0.10, "fd00:107::10"], device: web0}
+stop: {signal: TERM, timeout: 5s}
+hooks: {pre_start: $NOTE, post_start: $NOTE, pre_stop: $NOTE, post_stop: $NOTE}
+restart: {policy: never}
+Y
+wait_running web
+pid=$(vassal_pid web)
+check "post_start is called" wait_for 5 test -s "$H/web.post_start"
+known() { grep -v "^MINI_EMPEROR_END" "$H/web.$1"; }
+facts() { # facts MOMENT [PID]
+  cat <<F
+MINI_EMPEROR_ADDRESS=10.107.0.10 fd00:107::10
+MINI_EMPEROR_DEFINITION=$VASSALS/web.yaml
+MINI_EMPEROR_DEVICE=web0
+MINI_EMPEROR_GID=1
+MINI_EMPEROR_HOOK=$1
+${2:+MINI_EMPEROR_NETNS=/proc/$2/ns/net
+MINI_EMPEROR_PID=$2
+}MINI_EMPEROR_UID=1
+MINI_EMPEROR_VASSAL=web
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+F
+}
+check "pre_start knew the vassal, and nothing else of the emperor" is "$(facts pre_start "$pid")" known pre_start
+check "post_start too" is "$(facts post_start "$pid")" known post_start
+wait_for 5 grep -q "web runs" "$LOGS/web.log"
+kill -TERM "$pid"
+check "post_stop is called after an end of its own" wait_for 5 test -s "$H/web.post_stop"
+check "pre_stop is not" fails test -e "$H/web.pre_stop"
+check "post_stop knows how it ended" is "MINI_EMPEROR_END=exited with code 3
+MINI_EMPEROR_END_CODE=3" grep "^MINI_EMPEROR_END" "$H/web.post_stop"
+check "and has no process any more" is "$(facts post_stop)" known post_stop
+: >"$H/web.order"
+sed -i 's/policy: never/policy: always/' "$VASSALS/web.yaml"
+check "an edit starts it" wait_running web "$pid"
+wait_for 5 grep -q post_start "$H/web.order"
+rm "$VASSALS/web.yaml"
+wait_gone web
+wait_for 5 grep -q post_stop "$H/web.order"
+check "a life calls them in their order" is "pre_start post_start pre_stop post_stop" sh -c "paste -sd' ' $H/web.order"
+check "what hooks say is in the vassal's log, behind their names" grep -q "^hook pre_stop: said by pre_stop\$" "$LOGS/web.log"
+check "standard error too" grep -q "^hook post_stop: and to stderr\$" "$LOGS/web.log"
+
+# ---- the emperor's rights, the vassal's network, before the first instruction
+cat >"$H/rule" <<'S'
+#!/bin/sh
+exec nsenter --net="$MINI_EMPEROR_NETNS" ip link add dummy7 type veth peer name dummy8
+S
+chmod +x "$H/rule"
+drop_vassal seen <<Y
+command: [/bin/sh, -c, 'ls /sys/class/net | paste -sd" "; exec sleep infinity']
+hooks: {pre_start: [$H/rule]}
+Y
+wait_running seen
+check "what pre_start does is there at the first instruction" wait_for 5 grep -qx "dummy7 dummy8 lo tun0" "$LOGS/seen.log"
+mark
+echo "{command: [/bin/sh, -c, 'ls /sys/class/net | paste -sd\" \"; exec sleep infinity'], hooks: {post_stop: [/bin/true]}}" | drop_vassal seen
+old=$(vassal_pid seen)
+check "another hook is a live change" wait_for 5 logged "updated while it runs" "name=seen"
+check "without a restart" same_pid seen "$old"
+rm "$VASSALS/seen.yaml"
+
+# ---- failures
+mark
+drop_vassal refused <<Y
+command: [/bin/sh, -c, 'echo ran >>$PUB/refused']
+hooks: {pre_start: [/bin/sh, -c, 'echo no such luck; exit 7']}
+Y
+check "a pre_start that fails is a failed start" wait_for 5 logged "vassal failed; it is tried again" "hook pre_start /bin/sh" "exit status: 7"
+check "that is tried again" wait_for 5 sh -c "[ \$(grep -c 'no such luck' $LOGS/refused.log) -ge 2 ]"
+check "the command never runs" fails test -e "$PUB/refused"
+drop_vassal missing <<Y
+command: [/bin/sleep, infinity]
+hooks: {pre_start: [/bin/missing], post_start: [/bin/true]}
+Y
+check "a hook that does not exist too" wait_for 5 logged "name=missing" "No such file"
+rm "$VASSALS"/refused.yaml "$VASSALS"/missing.yaml
+mark
+drop_vassal late <<Y
+command: [/bin/sh, -c, 'echo ran >>$PUB/late']
+hooks: {pre_start: {command: [/bin/sh, -c, 'sleep 4711 & sleep 4711'], timeout: 300ms}}
+restart: {delay: 1m, max_delay: 1m}
+Y
+check "a late pre_start is a failed start" wait_for 5 logged "name=late" "took longer than 300ms and was killed"
+check "it is killed with what it started" fails pgrep -xf "sleep 4711"
+check "the command never ran" fails test -e "$PUB/late"
+rm "$VASSALS/late.yaml"
+mark
+drop_vassal quiet <<Y
+command: [/bin/sleep, infinity]
+hooks: {post_start: [/bin/false], post_stop: [/bin/false], pre_stop: [/bin/false]}
+Y
+wait_running quiet
+check "another hook's failure is only logged" wait_for 5 logged "name=quiet" "hook post_start /bin/false" "exit status: 1"
+check "and the vassal runs" running quiet
+rm "$VASSALS/quiet.yaml"
+wait_gone quiet
+
+# ---- nobody waits for another's hooks
+cat >"$H/slow" <<'S'
+#!/bin/sh
+exec sleep 4712
+S
+chmod +x "$H/slow"
+for n in $(seq 20); do
+  drop_vassal "slow$n" <<<"{command: [/bin/sleep, infinity], hooks: {pre_start: [$H/slow], post_stop: [$H/slow]}}"
+done
+check "twenty hooks run" wait_for 10 sh -c "[ \$(pgrep -cxf 'sleep 4712') = 20 ]"
+begun=$(now_ms)
+check "a vassal beside them starts at once" settled
+check "in less than a second or two" sh -c "[ $(($(now_ms) - begun)) -lt 2000 ]"
+rm "$VASSALS"/slow*.yaml
+for n in $(seq 20); do wait_for 10 logged "vassal gone" "name=slow$n"; done
+check "a vassal that is removed during pre_start is gone" fails logged "vassal running" "name=slow"
+# Their post_stop hooks take just as long; nothing waits for those now.
+check "and its hook too" wait_for 10 sh -c "[ \$(pgrep -cxf 'sleep 4712') = 20 ] && pkill -xf 'sleep 4712'"
+
+# ---- pre_stop counts within the stop timeout; post_stop comes before the next pre_start
+drop_vassal patient <<Y
+command: [/bin/sleep, infinity]
+stop: {signal: TERM, timeout: 600ms}
+hooks: {pre_stop: [/bin/sleep, "4713"]}
+Y
+wait_running patient
+rm "$VASSALS/patient.yaml"
+begun=$(now_ms)
+wait_gone patient
+took=$(($(now_ms) - begun))
+check "a pre_stop that takes longer than stop.timeout does not save it" sh -c "[ $took -ge 550 ] && [ $took -lt 3000 ]"
+check "and the hook ends with it" wait_for 5 fails pgrep -xf "sleep 4713"
+cat >"$H/pair" <<'S'
+#!/bin/sh
+echo "begin $MINI_EMPEROR_HOOK" >>"$1"; sleep 0.3; echo "end $MINI_EMPEROR_HOOK" >>"$1"
+S
+chmod +x "$H/pair"
+drop_vassal pair <<Y
+command: [/bin/sleep, infinity]
+hooks: {pre_start: [$H/pair, $H/pair.log], post_stop: [$H/pair, $H/pair.log]}
+restart: {delay: 100ms}
+Y
+wait_running pair
+old=$(vassal_pid pair)
+kill -KILL "$old"
+wait_running pair "$old"
+check "hooks of one vassal never overlap" is "begin pre_start
+end pre_start
+begin post_stop
+end post_stop
+begin pre_start
+end pre_start" cat "$H/pair.log"
+
+# ---- the end waits for hooks
+drop_vassal last <<<"{command: [/bin/sleep, infinity], hooks: {post_stop: [/bin/sh, -c, 'sleep 0.5; echo >$H/last']}}"
+wait_running last
+check "the emperor ends with 0" stop_emperor
+check "after the last hook" test -e "$H/last"
+check "nothing is left" wait_for 5 is "" processes

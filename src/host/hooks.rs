@@ -1,0 +1,263 @@
+//! Runs the operator's programs when something happens to a vassal (`hooks`).
+//!
+//! A hook runs as the emperor and in its namespaces, beside the emperor's own work: nobody but its own vassal
+//! ever waits for it, and that no longer than its timeout, when it is killed with all that is left in its process
+//! group. The hooks of one vassal run one after the other, over the lives of the vassal too, so that what one
+//! `post_stop` takes back is gone before the next `pre_start` makes it anew.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::config::definition::Hook;
+use crate::config::{Definition, Name};
+use crate::emperor::state::End;
+
+use crate::sys::readiness::readable;
+
+use super::init::{OURSELVES, PATH};
+
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The network is ready, the command waits.
+    PreStart,
+    /// The command runs.
+    PostStart,
+    /// It is about to be asked to end.
+    PreStop,
+    /// It has ended.
+    PostStop,
+}
+
+impl Moment {
+    /// Its key in a definition.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PreStart => "pre_start",
+            Self::PostStart => "post_start",
+            Self::PreStop => "pre_stop",
+            Self::PostStop => "post_stop",
+        }
+    }
+
+    /// What a definition wants to be run then.
+    pub fn of(self, definition: &Definition) -> Option<&Hook> {
+        let hooks = &definition.hooks;
+        match self {
+            Self::PreStart => hooks.pre_start.as_ref(),
+            Self::PostStart => hooks.post_start.as_ref(),
+            Self::PreStop => hooks.pre_stop.as_ref(),
+            Self::PostStop => hooks.post_stop.as_ref(),
+        }
+    }
+}
+
+/// One at a time.
+pub type Line = Arc<Mutex<()>>;
+
+/// All hooks.
+#[derive(Default)]
+pub struct Hooks {
+    lines: BTreeMap<Name, Line>,
+    running: JoinSet<()>,
+}
+
+impl Hooks {
+    /// Where the hooks of a vassal queue.
+    pub fn line(&mut self, name: &Name) -> Line {
+        self.lines.entry(name.clone()).or_default().clone()
+    }
+
+    /// Runs `call`, whose failure is only logged, then `after`.
+    pub fn start(&mut self, call: Call, after: impl FnOnce() + Send + 'static) {
+        while self.running.try_join_next().is_some() {}
+        self.running.spawn(async move {
+            let name = call.name.clone();
+            if let Err(why) = call.run().await {
+                tracing::error!(%name, "{why}");
+            }
+            after();
+        });
+    }
+
+    /// The vassal is gone; hooks that still run for it go on.
+    pub fn forget(&mut self, name: &Name) {
+        self.lines.remove(name);
+    }
+
+    /// Waits until no hook runs.
+    pub async fn finish(&mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+/// What a hook is told about its vassal.
+pub struct Facts<'a> {
+    /// The newest definition.
+    pub definition: &'a Definition,
+    /// Bound to it.
+    pub addresses: &'a [IpNet],
+    /// Of the command (before its first instruction: of what becomes the command); absent when it has ended.
+    pub pid: Option<u32>,
+    /// How it ended.
+    pub end: Option<&'a End>,
+}
+
+/// One hook, ready to run.
+pub struct Call {
+    name: Name,
+    moment: Moment,
+    hook: Hook,
+    environment: Vec<(&'static str, String)>,
+    output: OwnedFd,
+    line: Line,
+    only_while: Option<Arc<OwnedFd>>,
+}
+
+impl Call {
+    /// Prepares the hook of `moment`; its output goes to `output`.
+    pub fn new(moment: Moment, hook: &Hook, facts: &Facts<'_>, output: OwnedFd, line: Line) -> Self {
+        Self {
+            name: facts.definition.name.clone(),
+            moment,
+            hook: hook.clone(),
+            environment: environment(moment, facts),
+            output,
+            line,
+            only_while: None,
+        }
+    }
+
+    /// The hook is of no use without the process of `pidfd`, and ends with it.
+    #[must_use]
+    pub fn only_while(self, pidfd: Option<Arc<OwnedFd>>) -> Self {
+        Self {
+            only_while: pidfd,
+            ..self
+        }
+    }
+
+    /// Runs it to its end, or until its time is up.
+    ///
+    /// # Errors
+    /// The sentence says how it failed. Dropped before its end, the hook is killed.
+    pub async fn run(mut self) -> Result<(), String> {
+        let Some(pidfd) = self.only_while.take() else {
+            return self.carry_out().await;
+        };
+        let why = format!(
+            "hook {}: the vassal's process ended before it",
+            self.moment.word()
+        );
+        // A descriptor has one place in the event queue, and the life's own is taken.
+        let ended = pidfd.try_clone().and_then(|pidfd| readable(Arc::new(pidfd)));
+        let ended = ended.map_err(|error| format!("hook {}: {error}", self.moment.word()))?;
+        tokio::select! {
+            result = self.carry_out() => result,
+            _ = ended.readable() => Err(why),
+        }
+    }
+
+    async fn carry_out(self) -> Result<(), String> {
+        let _turn = self.line.lock().await;
+        let moment = self.moment.word();
+        let program = self.hook.command.first().map_or("", String::as_str);
+        let failed = |error: std::io::Error| format!("hook {moment} {program}: {error}");
+        let errors = self.output.try_clone().map_err(failed)?;
+        let mut group = Group(
+            command(&self.hook, self.environment, self.output, errors)
+                .spawn()
+                .map_err(failed)?,
+        );
+        match tokio::time::timeout(self.hook.timeout, group.0.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("hook {moment} {program}: {status}")),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(_) => Err(format!(
+                "hook {moment} {program} took longer than {:?} and was killed",
+                self.hook.timeout
+            )),
+        }
+    }
+}
+
+/// A hook and what it started in its process group; dropped, all of it is killed.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Absent once it was waited for; then its number may be somebody else's.
+        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+fn command(
+    hook: &Hook,
+    environment: Vec<(&'static str, String)>,
+    output: OwnedFd,
+    errors: OwnedFd,
+) -> Command {
+    let (program, arguments) = hook
+        .command
+        .split_first()
+        .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+    let mut command = if program == OURSELVES {
+        // Wherever it lies.
+        Command::new("/proc/self/exe")
+    } else {
+        Command::new(program)
+    };
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .process_group(0)
+        .kill_on_drop(true);
+    command
+}
+
+/// What a hook finds in its environment, and nothing else.
+fn environment(moment: Moment, facts: &Facts<'_>) -> Vec<(&'static str, String)> {
+    let definition = facts.definition;
+    let addresses: Vec<_> = facts.addresses.iter().map(|net| net.addr().to_string()).collect();
+    let mut all = vec![
+        ("PATH", PATH.to_owned()),
+        ("MINI_EMPEROR_HOOK", moment.word().to_owned()),
+        ("MINI_EMPEROR_VASSAL", definition.name.to_string()),
+        ("MINI_EMPEROR_DEFINITION", definition.path.display().to_string()),
+        ("MINI_EMPEROR_ADDRESS", addresses.join(" ")),
+        ("MINI_EMPEROR_DEVICE", definition.network.device.clone()),
+    ];
+    if let Some(who) = &definition.identity {
+        all.push(("MINI_EMPEROR_UID", who.uid.to_string()));
+        all.push(("MINI_EMPEROR_GID", who.gid.to_string()));
+    }
+    if let Some(pid) = facts.pid {
+        all.push(("MINI_EMPEROR_PID", pid.to_string()));
+        all.push(("MINI_EMPEROR_NETNS", format!("/proc/{pid}/ns/net")));
+    }
+    if let Some(end) = facts.end {
+        all.push(("MINI_EMPEROR_END", end.to_string()));
+        match end {
+            End::Exited(code) => all.push(("MINI_EMPEROR_END_CODE", code.to_string())),
+            End::Killed(signal) => all.push(("MINI_EMPEROR_END_SIGNAL", signal.to_string())),
+            End::Stillborn(_) | End::Felled(_) | End::Unknown => {}
+        }
+    }
+    all
+}
