@@ -11,20 +11,14 @@ ROUNDS=${ROUNDS:-40}
 RANDOM=$SEED
 before=$(belongings)
 
-killed() {
-  kill -KILL "$EMPEROR_PID"
-  # Its shell would say that it was killed.
-  wait "$EMPEROR_PID" 2>/dev/null || true
-}
-
 # One end that is cut short, and what comes after it. Each emperor must get ready, or the scenario ends.
 round() {
   start_emperor
   kill -TERM "$EMPEROR_PID"
-  sleep "0.0$(printf %02d $((RANDOM % 12)))"
-  killed
+  sleep "0.0$(printf %02d $((RANDOM % 13)))"
+  kill_emperor
   start_emperor
-  killed
+  kill_emperor
   start_emperor
   stop_emperor
 }
@@ -39,4 +33,3 @@ all_rounds() {
 note "SEED=$SEED"
 check "$ROUNDS times every emperor gets ready after one that was killed at its end, and ends well" all_rounds
 check "in the end the host is as it was" wait_for 5 is "$before" belongings
-finish
