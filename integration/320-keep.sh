@@ -7,14 +7,7 @@
 cp "$(dirname "$0")/stream.py" "$PUB/"
 before=$(belongings)
 echo "on_exit: keep" >>"$SETTINGS"
-for n in 2 3; do
-  name=left
-  [ $n = 2 ] || name=right
-  drop_vassal $name <<Y
-command: [mini-emperor, demo, serve, --port, "8080"]
-network: {address: [10.107.0.$n, "fd00:107::$n"]}
-Y
-done
+drop_pair
 drop_vassal talker <<Y
 command: [$PYTHON, -u, $PUB/stream.py, lines, "1000"]
 Y
@@ -25,23 +18,18 @@ Y
 start_emperor
 all="left right talker stubborn"
 for name in $all; do wait_running $name; done
-who() { local name; for name in $all; do echo "$name $(vassal_pid $name)"; done; }
-nsenter -t "$(vassal_pid right)" -n -- "$PYTHON" "$PUB/stream.py" sink 7001 "$W/gaps" & helper $!
-wait_for 5 test -s "$W/gaps"
-nsenter -t "$(vassal_pid left)" -n -- "$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
-"$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
-wait_for 5 is 2 grep -c open "$W/gaps"
+open_streams "$W/gaps"
 
-kept=$(who)
+kept=$(who $all)
 for signal in TERM INT; do
   moved=$(counter right receive_packets)
   check "SIG$signal ends the emperor with 0" stop_emperor $signal
   check "no process of it is left" fails pgrep -f "$EMPEROR run"
-  check "the vassals run" is "$kept" who
+  check "the vassals run" is "$kept" who $all
   at_the_end=$(vassal_field right .traffic.receive_packets)
   check "the counters were written at the end" test "$at_the_end" -gt "$moved"
   start_emperor
-  check "the next emperor has the same" is "$kept" who
+  check "the next emperor has the same" is "$kept" who $all
   check "they are reached" wait_for 5 fetch http://10.107.0.2:8080/healthz
   check "exactly these counters go on" more_than $((at_the_end - 1)) counter right receive_packets
   wait_for 5 sh -c "[ \$(jq .traffic.receive_packets $RUN/state/right.json) -gt $at_the_end ] || sleep 0.5"

@@ -62,9 +62,12 @@ def remove(name):
 
 
 def start():
-    log = open(LOG, "ab")
-    return subprocess.Popen([EMPEROR, "run", VASSALS, "--config", SETTINGS], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=log)
+    with open(LOG, "ab") as log:
+        begin = log.tell()
+        started = subprocess.Popen([EMPEROR, "run", VASSALS, "--config", SETTINGS], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=log)
+        started.log_begin = begin
+    return started
 
 
 def listing(directory):
@@ -139,13 +142,24 @@ def wrong():
     return faults
 
 
+def said(since):
+    """What the log holds of trouble from there on; the whole of its end if nothing is."""
+    with open(LOG, "rb") as log:
+        log.seek(since)
+        lines = log.read().decode(errors="replace").splitlines()
+    trouble = [line for line in lines if " ERROR " in line or "panicked" in line]
+    return (trouble or lines)[-5:]
+
+
 def settle(emperor, moment):
     end = time.monotonic() + 15
     while faults := wrong():
-        if emperor.poll() is not None:
-            faults.append(f"the emperor ended with {emperor.returncode}")
-        if time.monotonic() > end or emperor.poll() is not None:
-            sys.exit(f"SEED={SEED}, kill {moment}:\n  " + "\n  ".join(faults))
+        code = emperor.poll()
+        if code is not None:
+            faults = [f"the emperor ended with {code}"]
+        if code is not None or time.monotonic() > end:
+            told = " ".join(history[-3:])
+            sys.exit(f"SEED={SEED}, kill {moment}, after {told}:\n  " + "\n  ".join(faults + said(emperor.log_begin)))
         time.sleep(0.02)
 
 
@@ -209,12 +223,12 @@ emperor = None
 print(f"SEED={SEED}", flush=True)
 for name in NAMES:
     edit(name)
-told = {}
+history = []  # in whose midst each was killed
 begun = time.monotonic()
 try:
     for moment in range(KILLS):
         what = play(moment)
-        told[what] = told.get(what, 0) + 1
+        history.append(what)
     open(CALM, "w").close()
     emperor = start()
     settle(emperor, KILLS)
@@ -224,4 +238,5 @@ finally:
     code = emperor.wait(20)
 if code != 0:
     sys.exit(f"SEED={SEED}: the last emperor ended with {code}")
-print(f"{KILLS} kills in {time.monotonic() - begun:.0f} s: " + ", ".join(f"{n} x {w}" for w, n in sorted(told.items())))
+told = ", ".join(f"{history.count(what)} x {what}" for what in sorted(set(history)))
+print(f"{KILLS} kills in {time.monotonic() - begun:.0f} s: {told}")

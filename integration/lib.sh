@@ -128,6 +128,14 @@ stop_emperor() {
   wait "$pid"
 }
 
+# kill_emperor: by SIGKILL; it is gone when this returns.
+kill_emperor() {
+  kill -KILL "$EMPEROR_PID"
+  # Its shell would say that it was killed.
+  wait "$EMPEROR_PID" 2>/dev/null || true
+  EMPEROR_PID=
+}
+
 # mark: `logged` looks only at what is logged from here on.
 mark() { MARK=$(stat -c %s "$LOG"); }
 news() { tail -c +$((MARK + 1)) "$LOG"; }
@@ -226,6 +234,37 @@ more_than() {
   got=$("$@") || { echo "$got"; return 1; }
   [ "${got:-0}" -gt "$least" ] || { echo "wanted more than $least, got ${got:-nothing}"; return 1; }
 }
+
+# ---- two vassals that are reached, and streams that last ------------------------------------------------
+
+# drop_pair: `left` is 10.107.0.2 and `right` 10.107.0.3; both serve HTTP on port 8080.
+drop_pair() {
+  local name n=2
+  for name in left right; do
+    drop_vassal $name <<Y
+command: [mini-emperor, demo, serve, --port, "8080"]
+network: {address: [10.107.0.$n, "fd00:107::$n"]}
+Y
+    n=$((n + 1))
+  done
+}
+
+# open_streams FILE: from `left` and from the host to `right`, for as long as the scenario lasts. FILE tells of each
+# that is opened or closed, and of gaps.
+open_streams() {
+  nsenter -t "$(vassal_pid right)" -n -- "$PYTHON" "$PUB/stream.py" sink 7001 "$1" & helper $!
+  wait_for 10 test -s "$1"
+  nsenter -t "$(vassal_pid left)" -n -- "$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
+  "$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
+  wait_for 10 is 2 grep -c open "$1"
+}
+
+uptime_s() { "$PYTHON" -c 'import time; print(f"{time.monotonic():.3f}")'; }
+# largest_gap FILE FROM: in milliseconds, of those that ended after FROM, a time of uptime_s.
+largest_gap() { awk -v from="$2" '$1 == "gap" && $3 > from && $2 > most { most = $2 } END { printf "%d\n", most * 1000 }' "$1"; }
+
+# who NAME…: each with its pid.
+who() { local name; for name; do echo "$name $(vassal_pid "$name")"; done; }
 
 # ---- what must be the same before and after -----------------------------------------------------------
 

@@ -112,7 +112,8 @@
 //! - **A gate opens only for what is on record**, so a `kill -9` at any moment leaves no process that the next
 //!   emperor does not know. What can be lost: counters of the last five seconds; an unfinished line on its way to a
 //!   terminal; and the output of a vassal that ends while there is no emperor, because a pipe lives only as long as
-//!   somebody holds it. What can be repeated: the chunk of output (4 KiB) that was being written to a log file.
+//!   somebody holds it. What can be repeated: the chunk of output (4 KiB) that was being written to a log file; and
+//!   a command that was reached in the moment of the kill and ended unseen, which counts as not yet started.
 //! - **The record holds the definition as it was judged**, not the file's text: under other defaults the same
 //!   text means something else, and the process was started with what it meant then.
 //! - **An upgrade keeps the tuns open over the exec**, so packets wait in them; after a crash they are lost, and TCP

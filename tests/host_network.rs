@@ -11,6 +11,7 @@ mod namespace;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
+use std::sync::Barrier;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -352,15 +353,53 @@ fn an_interface_that_exists_is_never_taken() {
                 .doing,
             Doing::CreateTun
         );
-        let adopted = tun::adopt("emperor0", Offload::Off).unwrap();
+        let index = tun::index("emperor0").unwrap();
+        let adopted = tun::adopt("emperor0", index, Offload::Off).unwrap();
         assert_eq!(adopted.offloads, tun::Offloads::NONE);
-        assert_eq!(
-            tun::adopt("emperor0", Offload::Auto).unwrap_err(),
-            HostError::new(Doing::AttachTun, "emperor0", Errno::EBUSY)
-        );
-        assert_eq!(
-            tun::adopt("emperor1", Offload::Auto).unwrap_err(),
-            HostError::new(Doing::AttachTun, "emperor1", Errno::ENODEV)
-        );
+        let refused = |device, index, errno| {
+            assert_eq!(
+                tun::adopt(device, index, Offload::Auto).unwrap_err(),
+                HostError::new(Doing::AttachTun, device, errno)
+            );
+        };
+        refused("emperor0", index, Errno::EBUSY);
+        refused("emperor0", index + 1, Errno::ENODEV);
+        refused("emperor1", index, Errno::ENODEV);
+    });
+}
+
+#[test]
+#[ignore = "needs a network namespace: run integration/run"]
+fn a_tun_that_goes_while_it_is_adopted_is_not_made_anew() {
+    alone(|| {
+        for round in 0..100 {
+            let first = tun::open("emperor0", Offload::Auto, false).unwrap();
+            let index = tun::index("emperor0").unwrap();
+            let go = Barrier::new(2);
+            let adopted = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    go.wait();
+                    drop(first);
+                });
+                go.wait();
+                loop {
+                    // Held, until it goes.
+                    match tun::adopt("emperor0", index, Offload::Auto) {
+                        Err(error) if error.errno == Errno::EBUSY => {}
+                        adopted => break adopted.map(drop),
+                    }
+                }
+            });
+            assert_eq!(
+                adopted.map_err(|error| error.errno),
+                Err(Errno::ENODEV),
+                "{round}"
+            );
+            assert_eq!(
+                tun::index("emperor0").unwrap_err().errno,
+                Errno::ENODEV,
+                "{round}"
+            );
+        }
     });
 }

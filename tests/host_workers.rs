@@ -257,7 +257,7 @@ fn a_device_that_is_detached_is_let_go_and_its_slot_works_for_the_next() {
             // As soon as no worker holds it, somebody else can.
             wait_until("the tun is let go", || {
                 block_on(netns::inside(a.netns.as_fd(), "member", || {
-                    tun::adopt("tun0", Offload::Auto)
+                    tun::adopt("tun0", tun::index("tun0")?, Offload::Auto)
                 }))
                 .map(drop)
             });

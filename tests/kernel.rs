@@ -196,7 +196,7 @@ fn a_persistent_tun_keeps_addresses_and_routes_without_a_holder() {
             addresses.contains("fd000009000000000000000000000001"),
             "{addresses}"
         );
-        tun::adopt("tun0", Offload::Auto).unwrap()
+        tun::adopt("tun0", tun::index("tun0").unwrap(), Offload::Auto).unwrap()
     });
     // Traffic goes on: the address is still there to be bound, and the packet comes out of the new fd.
     let socket = within(&ns, || UdpSocket::bind("10.9.0.1:4000").unwrap());

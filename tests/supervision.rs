@@ -139,9 +139,39 @@ fn try_now_ends_a_back_off_and_leaves_what_has_ended_well_alone() {
     reign.happen(Event::TryNow);
     assert_eq!(reign.word("web"), "starting");
     reign.bear_all();
+    reign.dies("web", End::Exited(1));
+    let Some(State::Waiting { until }) = reign.state("web") else {
+        panic!("{:?}", reign.state("web"));
+    };
+    assert!(*until < reign.now + SECOND * 70, "the pauses begin anew");
+    reign.happen(Event::TryNow);
+    reign.bear_all();
     reign.dies("web", End::Exited(0));
     reign.happen(Event::TryNow);
     assert_eq!(reign.word("web"), "ended");
+}
+
+#[test]
+fn a_hurry_kills_what_is_stopping_and_nothing_else() {
+    let mut reign = running("stop: {timeout: 1h}");
+    reign.define("other", "");
+    reign.bear_all();
+    reign.deaf = true;
+    reign.remove("web");
+    reign.happen(Event::Hurry);
+    reign.hear();
+    assert_eq!((reign.word("web"), reign.word("other")), ("absent", "running"));
+}
+
+#[test]
+fn no_signs_of_life_are_expected_while_it_reloads_or_leaves() {
+    for word in [Word::Reloading(None), Word::Leaving] {
+        let mut reign = running("ready: notify\nready_timeout: 1h\nwatchdog: 5s\nstop: {timeout: 1h}");
+        reign.says("web", Word::Ready);
+        reign.says("web", word);
+        reign.elapse(SECOND * 60);
+        assert_eq!(reign.word("web"), "running", "{word:?}");
+    }
 }
 
 #[test]

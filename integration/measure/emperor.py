@@ -6,13 +6,8 @@ import time
 from .space import Failed, Space, end, read, state_of, threads, wait_for
 from .worlds import World
 
-# Its own run, state and log directories: many emperors live beside each other here.
-_OWN_PLACES = """
-for place in /run/mini-emperor /var/lib /var/log; do
-  mkdir -p $place && mount -t tmpfs -o mode=0755 bench $place || exit 1
-done
-exec "$@"
-"""
+# Many emperors live beside each other here.
+_OWN_PLACES = ("/run/mini-emperor", "/var/lib", "/var/log")
 
 
 class Emperor(World):
@@ -27,38 +22,47 @@ class Emperor(World):
         self.process = None
         self.log = self.directory / "emperor.log"
         self.vassals = self.directory / "vassals"
-        # Seconds from the program's start until the last vassal's command ran.
-        self.took = None
+        self.settings = self.directory / "emperor.yaml"
 
     def build(self):
-        self.vassals.mkdir(parents=True, exist_ok=True)
-        for old in self.vassals.iterdir():
-            old.unlink()
+        self.furnish()
         numbers = {**{role: 2 + at for at, role in enumerate(self.talkers)},
                    **{f"idle{at}": 10 + at for at in range(self.idle)}}
         for name, number in numbers.items():
             self.define(name, "[/bin/sleep, infinity]", number)
-        begun = time.monotonic()
         self.start()
         pids = {name: self.vassal(name) for name in numbers}
-        self.took = time.monotonic() - begun
-        self.addresses["host"] = "10.107.0.1"
         for role in self.talkers:
             self.spaces[role] = Space(pids[role])
             self.addresses[role] = f"10.107.0.{numbers[role]}"
 
-    def start(self):
-        self.spaces["host"] = Space()
-        settings = self.directory / "emperor.yaml"
-        settings.write_text(
+    def furnish(self):
+        """A host, settings, and an empty directory of definitions."""
+        self.vassals.mkdir(parents=True, exist_ok=True)
+        for old in self.vassals.iterdir():
+            old.unlink()
+        self.spaces["host"] = Space(places=_OWN_PLACES)
+        self.addresses["host"] = "10.107.0.1"
+        self.settings.write_text(
             "router: {address: 10.107.0.1/16}\n"
             "defaults: {stop: {signal: KILL}, log: {to: none}, restart: {policy: never}}\n"
             f"firewall: {{out: [{', '.join(_rules(self.rules))}]}}\n")
+
+    def start(self):
+        """Until it says that it is ready: every file has been read, and the router forwards."""
         with self.log.open("w") as log:
             self.process = self.spaces["host"].spawn(
-                "unshare", "--mount", "--", "sh", "-c", _OWN_PLACES, "sh",
-                self.program, "run", self.vassals, "--config", settings, stdout=log, stderr=log)
+                self.program, "run", self.vassals, "--config", self.settings, stdout=log, stderr=log)
         wait_for(60, f"{self.name}: ready", lambda: self.check() or "emperor ready" in read(self.log, ""))
+
+    def kill(self):
+        """As a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def upgrade(self):
+        """To the same binary, in the same process."""
+        self.spaces["host"].run(self.program, "upgrade", "--config", self.settings)
 
     def define(self, name, command, number):
         """Writes a definition beside the directory's others and renames it into place: when, is returned."""
@@ -70,11 +74,13 @@ class Emperor(World):
 
     def remove(self, name):
         (self.vassals / f"{name}.yaml").unlink()
+
+    def gone(self, name):
         wait_for(20, f"{self.name}: vassal {name} is gone", lambda: not os.path.exists(self.state(name)))
 
     def state(self, name):
         """Where the emperor, which has a /run of its own, says what it knows of a vassal."""
-        return f"/proc/{self.process.pid}/root/run/mini-emperor/state/{name}.json"
+        return f"/proc/{self.spaces['host'].pid}/root/run/mini-emperor/state/{name}.json"
 
     def vassal(self, name):
         """The pid of a vassal, as soon as its command runs."""
@@ -84,12 +90,6 @@ class Emperor(World):
             return found if read(f"/proc/{found}/comm") == "sleep\n" else None
 
         return wait_for(120, f"{self.name}: vassal {name} runs", pid)
-
-    def memory(self):
-        """Bytes of the supervisor: resident, and its share of what is resident."""
-        lines = (line.split() for line in read(f"/proc/{self.process.pid}/smaps_rollup", "").splitlines()[1:])
-        sizes = {words[0]: int(words[1]) * 1024 for words in lines if len(words) == 3}
-        return {"rss": sizes["Rss:"], "pss": sizes["Pss:"]}
 
     def router_tasks(self):
         # io_uring may add threads of the kernel's to those of the program.

@@ -39,13 +39,13 @@ def _ratio(figures, load, way, theirs):
     return figures.ratio(load, way, "emperor", best)
 
 
-def _own(figures, load, figure="value"):
-    values = figures.of(load, "", "emperor", "alone", figure).values()
-    middle = figures.median(load, "", "emperor", group="alone", figure=figure)
+def _own(figures, load, figure="value", group="alone"):
+    values = figures.of(load, "", "emperor", group, figure).values()
+    middle = figures.median(load, "", "emperor", group=group, figure=figure)
     return (middle, min(values), max(values)) if values else None
 
 
-def goals(figures):
+def of_the_router(figures):
     def against(title, load, way, theirs, floor, aim, better=MORE):
         return Goal(title, theirs, "x", better, floor, aim, _ratio(figures, load, way, theirs))
 
@@ -71,10 +71,24 @@ def goals(figures):
         kept("TCP kept behind 100 rules", "tcp1", "rules-100"),
         kept("UDP 64 bytes kept behind 100 rules", "udp64", "rules-100"),
         own("own code, 1,000 vassals, 100 rules", "ns/packet", "code", 150, 60),
+    ]
+
+
+def of_supervision(figures):
+    def own(title, unit, load, floor, aim, figure="value"):
+        return Goal(title, "", unit, LESS, floor, aim, _own(figures, load, figure, "supervise"))
+
+    return [
         own("file dropped to first instruction, median", "ms", "births", 15, 5),
         own("file dropped to first instruction, p99", "ms", "births", 50, 50, "p99_ms"),
         own("1,000 vassals from a cold start", "s", "cold-start", 15, 5),
         own("memory of the supervisor, empty", "MiB", "cold-start", 12, 8, "empty_mib"),
         own("memory for each of 1,000 idle vassals", "KiB", "cold-start", 32, 8, "kib_per_vassal"),
-        own("wake-ups while ten vassals idle for a minute", "", "idle", 0, 0),
+        own("wake-ups in a minute with 1,000 idle vassals", "", "idle", 0, 0),
+        own("gap in a stream, kill -9 and a new start", "ms", "gap-crash", 1000, 100),
+        own("gap in a stream, upgrade", "ms", "gap-upgrade", 1000, 100),
+        own("growth over 1,000 lives", "KiB", "cycles", 2048, 1024),
+        own("left by 1,000 lives: descriptors", "", "cycles", 0, 0, "descriptors"),
+        own("left by 1,000 lives: namespaces", "", "cycles", 0, 0, "namespaces"),
+        own("left by 1,000 lives: processes", "", "cycles", 0, 0, "vassals"),
     ]

@@ -6,7 +6,6 @@ change of the machine's mood meets all of them. The order of the contenders turn
 
 import sys
 
-from . import alone
 from .emperor import Emperor
 from .loads import LOADS, measure
 from .space import Failed
@@ -17,7 +16,7 @@ GROWTH = ({"name": "idle-1"}, {"name": "idle-100", "idle": 100}, {"name": "idle-
           {"name": "rules-10", "rules": 10}, {"name": "rules-100", "rules": 100}, {"name": "rules-1000", "rules": 1000})
 
 # Measurements beside the loads.
-OTHERS = ("growth", "births", "cold-start", "idle", "code")
+OTHERS = ("growth", "code")
 
 
 class Plan:
@@ -57,7 +56,7 @@ class Plan:
                 for load in loads:
                     for way in (way for way in load.ways if way in ways):
                         able = [world for world in worlds if way in world.ways]
-                        for world in _turned(able, number - 1):
+                        for world in turned(able, number - 1):
                             self.sample(number, "contest", load, way, world)
         finally:
             for world in worlds:
@@ -69,26 +68,11 @@ class Plan:
         try:
             for number in self.rounds():
                 for load in (load for load in LOADS if load.key in GROWTH_LOADS):
-                    for world in _turned(worlds, number - 1):
+                    for world in turned(worlds, number - 1):
                         self.sample(number, "growth", load, "vassal>vassal", world)
         finally:
             for world in worlds:
                 world.demolish()
-
-    def births(self):
-        for world in self.set_up([Emperor(self.directory, self.tools.emperor, "births")]):
-            try:
-                for number in self.rounds():
-                    self.other(number, "births", "ms", lambda: alone.births(self.tools, world))
-            finally:
-                world.demolish()
-
-    def cold_start(self):
-        for number in self.rounds():
-            self.other(number, "cold-start", "s", lambda: alone.cold_start(self.tools, self.directory))
-
-    def silence(self):
-        self.other(1, "idle", "wakes", lambda: alone.silence(self.tools, self.directory, self.options.idle_seconds))
 
     def rounds(self):
         return range(1, self.options.rounds + 1)
@@ -113,15 +97,6 @@ class Plan:
         except (Failed, OSError) as problem:
             print(f"{world.name} cannot be set up again: {problem}", file=sys.stderr, flush=True)
 
-    def other(self, number, key, unit, play):
-        sample = {"round": number, "group": "alone", "load": key, "way": "", "contender": "emperor"}
-        try:
-            sample.update(play())
-        except (Failed, OSError) as problem:
-            sample["failures"] = [str(problem)]
-            self.say(sample, f"failed: {problem}")
-        self.keep(sample, unit)
-
     def keep(self, sample, unit):
         self.samples.append(sample)
         if "value" in sample:
@@ -134,6 +109,7 @@ class Plan:
         print(f"{place} {text}", file=sys.stderr, flush=True)
 
 
-def _turned(items, by):
+def turned(items, by):
+    """The same, but another one is the first."""
     by %= max(1, len(items))
     return items[by:] + items[:by]

@@ -1,6 +1,6 @@
 """Tables."""
 
-from .goals import MORE, goals
+from .goals import MORE, of_the_router
 from .loads import LOADS
 from .worlds import WAYS
 
@@ -88,31 +88,33 @@ def growth(figures):
     return aligned(rows, left=2)
 
 
-def verdicts(figures):
+def verdicts(goals):
     rows = [["goal", "against", "floor", "aim", "found", "least", "most", ""]]
-    for goal in (goal for goal in goals(figures) if goal.found):
+    for goal in (goal for goal in goals if goal.found):
         sign, unit = (">=" if goal.better is MORE else "<="), f" {goal.unit}".rstrip()
         rows.append([goal.title, goal.against, f"{sign} {goal.floor:g}{unit}", f"{sign} {goal.aim:g}{unit}",
                      *map(short, goal.found), goal.verdict()])
-    left_out = sum(goal.found is None for goal in goals(figures))
+    left_out = sum(goal.found is None for goal in goals)
     lines = ([aligned(rows, left=4)] if len(rows) > 1 else []) + (
         [f"({left_out} goals were not measured)"] if left_out else [])
     return "\n".join(lines)
 
 
-def judged(figures):
+def judged(goals):
     """The goals for the record."""
     return [{"goal": goal.title, "against": goal.against, "unit": goal.unit,
              "better": "more" if goal.better is MORE else "less", "floor": goal.floor, "aim": goal.aim,
              "found": goal.found and goal.found[0], "least": goal.found and goal.found[1],
-             "most": goal.found and goal.found[2], "verdict": goal.verdict()} for goal in goals(figures)]
+             "most": goal.found and goal.found[2], "verdict": goal.verdict()} for goal in goals]
 
 
 def everything(figures, machine, versions, skipped):
     parts = [heading(machine, versions), *medians(figures), *details(figures)]
     if figures.contenders("growth"):
         parts.append(growth(figures))
-    parts.append(verdicts(figures))
-    if skipped:
-        parts.append("\n".join(f"# SKIP {skip['name']}: {skip['reason']}" for skip in skipped))
+    parts += [verdicts(of_the_router(figures)), *left_out(skipped)]
     return "\n\n".join(parts) + "\n"
+
+
+def left_out(skipped):
+    return ["\n".join(f"# SKIP {skip['name']}: {skip['reason']}" for skip in skipped)] if skipped else []

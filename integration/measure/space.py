@@ -33,35 +33,46 @@ def read(path, default=None):
         return default
 
 
-def end(process):
+def end(process, patience=20):
     """Ends a child of ours by its own pid, gently first."""
     if process is None or process.poll() is not None:
         return
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
-class Space:
-    """A network namespace: a new one, or that of the process `pid`."""
+# A directory of one's own, in place of one that others have too.
+_OWN = """
+for place; do mkdir -p "$place" && mount -t tmpfs -o mode=0755 bench "$place" || exit 1; done
+exec sleep infinity
+"""
 
-    def __init__(self, pid=None):
-        self.holder = None
+
+class Space:
+    """A network namespace: a new one, or that of the process `pid`.
+
+    With `places` it is a new one with a mount namespace, in which these directories are empty.
+    """
+
+    def __init__(self, pid=None, places=()):
+        self.holder, self.places = None, places
         if pid is None:
-            self.holder = subprocess.Popen(["unshare", "--net", "--", "sleep", "infinity"])
+            own = ["--mount", "--", "sh", "-c", _OWN, "sh", *places] if places else ["--", "sleep", "infinity"]
+            self.holder = subprocess.Popen(["unshare", "--net", *own])
             pid = self.holder.pid
-            own = os.readlink("/proc/self/ns/net")
-            wait_for(5, "a new network namespace", lambda: os.readlink(f"/proc/{pid}/ns/net") != own)
+            wait_for(5, "a new network namespace", lambda: read(f"/proc/{pid}/comm") == "sleep\n")
         self.pid = pid
         self.path = f"/proc/{pid}/ns/net"
         if self.holder:
             self.run("ip", "link", "set", "lo", "up")
 
     def _enter(self, command):
-        return ["nsenter", f"--net={self.path}", "--", *map(str, command)]
+        mounts = [f"--mount=/proc/{self.pid}/ns/mnt"] if self.places else []
+        return ["nsenter", f"--net={self.path}", *mounts, "--", *map(str, command)]
 
     def spawn(self, *command, **options):
         """Starts a program inside; the caller ends it."""
@@ -117,6 +128,16 @@ def threads(pid, prefix=""):
     except OSError:
         return []
     return [task for task in tasks if read(f"{task}/comm", "").startswith(prefix)]
+
+
+def memory(pids):
+    """Bytes of these processes together: resident, and their share of what is resident."""
+    sizes = {"Rss:": 0, "Pss:": 0}
+    for pid in pids:
+        for words in (line.split() for line in read(f"/proc/{pid}/smaps_rollup", "").splitlines()):
+            if words[0] in sizes:
+                sizes[words[0]] += int(words[1]) * 1024
+    return {"rss": sizes["Rss:"], "pss": sizes["Pss:"]}
 
 
 def cpu_seconds(tasks):

@@ -120,6 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn a_run_shorter_than_the_last_pause_is_not_healthy() {
+        let (mut pacing, now) = (Pacing::default(), Instant::now());
+        let restart = Restart {
+            delay: Duration::from_secs(60),
+            max_delay: Duration::from_secs(600),
+            ..restart()
+        };
+        let mut after = |ran| {
+            pacing
+                .after_a_death(&restart, Some(ran), now, 0)
+                .unwrap()
+                .as_secs()
+        };
+        assert_eq!(after(Duration::ZERO), 60);
+        assert_eq!(after(Duration::from_secs(59)), 120);
+        assert_eq!(after(Duration::from_secs(120)), 60);
+    }
+
+    #[test]
     fn jitter_is_at_most_a_tenth() {
         for chance in [0, 1, 99_999, u64::MAX] {
             let delay = Pacing::default()

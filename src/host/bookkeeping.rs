@@ -151,12 +151,20 @@ impl Daemon {
     /// Writes one record, or takes it away with its vassal.
     pub(super) fn write(&mut self, name: &Name) -> Result<(), HostError> {
         match self.emperor.vassals().get(name) {
+            // There is nothing yet that would outlive us, and nothing was before.
+            Some(vassal) if !self.state.has_record(name) && self.is_unmade(vassal) => Ok(()),
             Some(vassal) => self.state.record(&self.picture(name, vassal)),
             None => {
                 self.state.erase(name);
                 Ok(())
             }
         }
+    }
+
+    /// Whether its process is to be made, and has no cgroup that would have to be taken away.
+    fn is_unmade(&self, vassal: &Vassal) -> bool {
+        let alive = vassal.state.life().and_then(|life| self.lives.get(&life));
+        alive.is_some_and(|alive| alive.traces.is_none() && alive.tree.is_none())
     }
 
     fn picture(&self, name: &Name, vassal: &Vassal) -> Record {

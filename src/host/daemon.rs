@@ -321,11 +321,13 @@ impl Daemon {
     /// Traffic of a vassal over all its lives.
     pub(super) fn traffic_of(&self, name: &Name) -> Traffic {
         let mut sum = self.totals.get(name).cloned().unwrap_or_default();
-        let ports = self
-            .lives
-            .values()
-            .filter(|alive| alive.name == *name)
-            .filter_map(|alive| alive.port)
+        let vassal = self.emperor.vassals().get(name);
+        let alive = vassal
+            .and_then(|vassal| vassal.state.life())
+            .and_then(|life| self.lives.get(&life));
+        let ports = alive
+            .and_then(|alive| alive.port)
+            .into_iter()
             .chain(self.demands.sleeper(name));
         for port in ports {
             if let Some(traffic) = self.fabric.traffic(port) {

@@ -130,11 +130,10 @@ async fn attach(
         let changed = HostError::new(Doing::AttachTun, &device, Errno::ENODEV).within(record.name.as_str());
         let sockets = sockets(record, body, pidfd);
         netns::inside(pidfd.as_fd(), record.name.as_str(), move || {
-            let is_same = netns::inode(netns::current()?)? == netns && tun::index(&device) == Ok(index);
-            if !is_same {
+            if netns::inode(netns::current()?)? != netns {
                 return Err(changed);
             }
-            Ok((tun::adopt(&device, offload)?, sockets()))
+            Ok((tun::adopt(&device, index, offload)?, sockets()))
         })
     })
     .await

@@ -65,15 +65,16 @@ impl StateFiles {
     /// Makes the directories and takes the lock; `inherited` is the lock of the emperor that this process was
     /// before its exec.
     pub fn open(run: &Path, state: &Path, inherited: Option<OwnedFd>) -> Result<Self, HostError> {
-        make_directory(&run.join("state"), 0o755)?;
-        make_directory(&run.join("logs"), 0o700)?;
-        make_directory(state, 0o755)?;
         let path = run.join("lock");
         let lock = match inherited {
             Some(fd) => Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock)
                 .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?,
-            None => take_lock(&path)?,
+            None => take_lock(run, &path)?,
         };
+        // Only now: an emperor that ends takes its directories away, as long as it holds the lock.
+        make_directory(&run.join("state"), 0o755)?;
+        make_directory(&run.join("logs"), 0o700)?;
+        make_directory(state, 0o755)?;
         Ok(Self {
             run: run.to_owned(),
             remembered: state.join("addresses.json"),
@@ -121,6 +122,11 @@ impl StateFiles {
             self.written.insert(record.name.clone(), hash);
         }
         Ok(())
+    }
+
+    /// Whether this emperor has written it down.
+    pub fn has_record(&self, name: &Name) -> bool {
+        self.written.contains_key(name)
     }
 
     /// It is gone.
@@ -224,19 +230,24 @@ impl Drop for StateFiles {
     }
 }
 
-/// Locks `path` and writes our pid into it.
-fn take_lock(path: &Path) -> Result<Flock<File>, HostError> {
+/// Locks `path` in the directory `run` and writes our pid into it.
+fn take_lock(run: &Path, path: &Path) -> Result<Flock<File>, HostError> {
     let failed = |e: &std::io::Error| HostError::from_io(Doing::Lock, path.display().to_string(), e);
     let end = Instant::now() + RELEASE;
     loop {
+        make_directory(run, 0o755)?;
         // Not truncated before it is ours: another emperor's pid may be in it.
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path)
-            .map_err(|e| failed(&e))?;
+            .open(path);
+        let file = match file {
+            // The directory was taken away just now, by an emperor that ends.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && Instant::now() < end => continue,
+            file => file.map_err(|e| failed(&e))?,
+        };
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             // A child that was just cloned holds whatever its emperor did, until it execs.

@@ -24,6 +24,9 @@ pub const HEADER_SIZE: c_int = 10;
 /// Where the kernel hands out tuns.
 const CLONE_DEVICE: &str = "/dev/net/tun";
 
+/// How long the tun of an emperor that has ended may be held.
+const HELD: Duration = Duration::from_secs(10);
+
 /// What a frame that was read from a tun may leave undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offloads {
@@ -103,29 +106,42 @@ pub fn open(device: &str, offload: Offload, persist: bool) -> Result<Tun, HostEr
     // The crate has no IFF_TUN_EXCL, so the name is looked up first: TUNSETIFF would attach to an idle tun.
     match if_nametoindex(device) {
         Ok(_) => Err(HostError::new(Doing::CreateTun, device, Errno::EBUSY)),
-        Err(Errno::ENODEV) => attach_or_create(Doing::CreateTun, device, offload, persist),
+        Err(Errno::ENODEV) => {
+            let fd = attach_or_create(Doing::CreateTun, device)?;
+            furnish(Doing::CreateTun, device, fd, offload, persist)
+        }
         Err(errno) => Err(HostError::new(Doing::CreateTun, device, errno)),
     }
 }
 
-/// Attaches to the persistent tun `device` that exists in the calling thread's network namespace; it stays persistent.
+/// Attaches to the persistent tun `device` with the number `index` in the calling thread's network namespace; it stays
+/// persistent.
 ///
 /// # Errors
-/// If there is no such interface (`ENODEV`), it is no tun (`EINVAL`), another program holds it (`EBUSY`), or the
-/// kernel refuses an offload that was demanded.
-pub fn adopt(device: &str, offload: Offload) -> Result<Tun, HostError> {
-    if_nametoindex(device).map_err(|errno| HostError::new(Doing::AttachTun, device, errno))?;
-    attach_or_create(Doing::AttachTun, device, offload, true)
+/// If there is no such interface or it has another number (`ENODEV`), it is no tun (`EINVAL`), another program holds it
+/// (`EBUSY`), or the kernel refuses an offload that was demanded.
+pub fn adopt(device: &str, index: u32, offload: Offload) -> Result<Tun, HostError> {
+    let failed = |errno| HostError::new(Doing::AttachTun, device, errno);
+    let is_it = || match if_nametoindex(device).map_err(failed)? {
+        found if found == index => Ok(()),
+        _ => Err(failed(Errno::ENODEV)),
+    };
+    is_it()?;
+    let fd = attach_or_create(Doing::AttachTun, device)?;
+    // It may have gone in between, and TUNSETIFF makes what is not there. What was made goes with its descriptor.
+    is_it()?;
+    furnish(Doing::AttachTun, device, fd, offload, true)
 }
 
-/// Tries until the tun is not held any more: a killed emperor lets go of its lock before it lets go of its tuns.
+/// Tries until the tun is not held any more: an emperor that has ended lets go of its lock before it lets go of its
+/// tuns, because the kernel takes an `io_uring` apart when it has the time.
 ///
 /// # Errors
-/// What `attach` returns; `EBUSY` only after five seconds.
+/// What `attach` returns; `EBUSY` only after ten seconds.
 pub async fn when_free<T, F: Future<Output = Result<T, HostError>>>(
     attach: impl Fn() -> F,
 ) -> Result<T, HostError> {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + HELD;
     loop {
         match attach().await {
             Err(error) if error.errno == Errno::EBUSY && Instant::now() < end => {
@@ -164,8 +180,8 @@ pub fn inherit(fd: OwnedFd, offload: Offload) -> Result<Tun, HostError> {
     Ok(Tun { fd, offloads })
 }
 
-/// TUNSETIFF and what must follow it; sets everything, because a persistent device remembers its last owner's wishes.
-fn attach_or_create(doing: Doing, device: &str, offload: Offload, persist: bool) -> Result<Tun, HostError> {
+/// TUNSETIFF.
+fn attach_or_create(doing: Doing, device: &str) -> Result<OwnedFd, HostError> {
     // Tells a missing or closed device file from a refused interface; the open itself changes nothing.
     OpenOptions::new()
         .read(true)
@@ -178,13 +194,22 @@ fn attach_or_create(doing: Doing, device: &str, offload: Offload, persist: bool)
         .platform_config(|linux| {
             linux.ensure_root_privileges(false).vnet_hdr(true);
         });
-    let made = tun::create(&wish).map_err(|error| {
+    tun::create(&wish).map(sys::into_fd).map_err(|error| {
         let errno = std::io::Error::from(error)
             .raw_os_error()
             .map_or(Errno::EINVAL, Errno::from_raw);
         HostError::new(doing, device, errno)
-    })?;
-    let fd = sys::into_fd(made);
+    })
+}
+
+/// What must follow; sets everything, because a persistent device remembers its last owner's wishes.
+fn furnish(
+    doing: Doing,
+    device: &str,
+    fd: OwnedFd,
+    offload: Offload,
+    persist: bool,
+) -> Result<Tun, HostError> {
     prepare(fd.as_fd(), persist).map_err(|errno| HostError::new(doing, device, errno))?;
     let offloads =
         agree(fd.as_fd(), offload).map_err(|errno| HostError::new(Doing::SetOffload, device, errno))?;

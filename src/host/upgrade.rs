@@ -270,7 +270,7 @@ pub fn become_image(binary: &File, run: &Path, image: &Image, luggage: &Luggage<
         Ok(()) => with_signals_blocked(|| exec_open_file(binary, &arguments(), &environment(&path))),
         Err(errno) => errno,
     };
-    // What cannot be undone here would only be open in vessels that close it: exec'd children get no descriptor.
+    // Cannot fail for open descriptors; and vassals close all that they are not given.
     let _ = inherit(&fds, false);
     let _ = std::fs::remove_file(&path);
     format!("executing it: {} ({errno:?})", errno.desc())

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::config::Settings;
+use crate::config::settings::Offload;
 use crate::router::{Fabric, PortId, Traffic};
 
 use super::error::HostError;
@@ -70,7 +71,16 @@ impl Uplink {
         if station == Station::Root {
             switch_on_forwarding(settings)?;
         }
-        let (tun, record, adopted) = open(settings, station, state, inherited).await?;
+        let left = state.uplink().filter(|left| left.interface.is_ours());
+        if let Some(left) = left.as_ref().filter(|_| station == Station::Root) {
+            // In this order: its table is known by the record, which the next uplink replaces.
+            let device = &left.interface.device;
+            if !settings.nat.masquerade || *device != router.device {
+                nat::remove_left(&table_of(device))?;
+            }
+        }
+        let opened = open(settings, station, left, (state, inherited)).await?;
+        let Opened { tun, record, adopted } = opened;
         let offloads = tun.offloads;
         let port = fabric.attach_uplink(router.mtu);
         let device = workers.attach(fabric.tables(), Device::new(port, tun.fd, offloads));
@@ -84,14 +94,8 @@ impl Uplink {
             left: false,
         };
         if station == Station::Root {
-            match install_nat(settings)?.map(Arc::new) {
-                Some(nat) => {
-                    uplink.guard = Some(tokio::spawn(guard(nat.clone())));
-                    uplink.nat = Some(nat);
-                }
-                None if adopted => nat::remove_left(&table_of(&router.device))?,
-                None => {}
-            }
+            uplink.nat = install_nat(settings)?.map(Arc::new);
+            uplink.guard = uplink.nat.clone().map(|nat| tokio::spawn(guard(nat)));
         }
         let addresses: Vec<_> = router.addresses.iter().map(IpNet::to_string).collect();
         let (device, addresses) = (&router.device, addresses.join(" "));
@@ -161,13 +165,21 @@ async fn guard(nat: Arc<Nat>) {
     tracing::error!("{error}; NAT is not watched any more");
 }
 
-/// The tun, its record, and whether it is an earlier emperor's.
+/// The interface of an uplink that is open.
+struct Opened {
+    tun: Tun,
+    record: UplinkRecord,
+    /// It is an earlier emperor's.
+    adopted: bool,
+}
+
+/// Opens it as `settings` want it; `left` is the record of an earlier emperor's in this namespace.
 async fn open(
     settings: &Settings,
     station: Station,
-    state: &StateFiles,
-    inherited: Option<OwnedFd>,
-) -> Result<(Tun, UplinkRecord, bool), HostError> {
+    left: Option<UplinkRecord>,
+    (state, inherited): (&StateFiles, Option<OwnedFd>),
+) -> Result<Opened, HostError> {
     let router = &settings.router;
     let plan = LinkPlan {
         device: router.device.clone(),
@@ -177,49 +189,70 @@ async fn open(
         gateways: Vec::new(),
         loopback: station != Station::Root,
     };
-    if let Some(left) = state.uplink().filter(|left| left.interface.is_here()) {
-        let device = left.interface.device.as_str();
-        let tun = match inherited {
-            Some(fd) => Some(tun::inherit(fd, router.offload)?),
-            None => match tun::when_free(|| async { tun::adopt(device, router.offload) }).await {
-                // An emperor that was killed at the end of its reign takes it along, and may do so just now.
-                Err(error) if error.errno == Errno::ENODEV => None,
-                adopted => Some(adopted?),
-            },
-        };
-        let Some(tun) = tun else {
-            return make(settings, state, &plan).await;
-        };
-        if Interface::wanted(settings, left.interface.index)? == left.interface {
-            link::repair(link::route_socket(device)?, &plan).await?;
-            return Ok((tun, left, true));
+    let tun = match (&left, inherited) {
+        (Some(left), inherited) => attach(&left.interface, router.offload, inherited).await?,
+        (None, Some(fd)) => {
+            // Ours, but nobody knows any more how it was set up.
+            tun::set_persistent(&fd, false)?;
+            None
         }
-        // Its address is another now, or its name; then its table has another name too.
-        tun::set_persistent(&tun.fd, false)?;
-        if device != router.device && station == Station::Root {
-            nat::remove_left(&table_of(device))?;
-        }
+        (None, None) => None,
+    };
+    let Some((left, tun)) = left.zip(tun) else {
+        return make(settings, state, &plan).await;
+    };
+    if Interface::wanted(settings, left.interface.index)? == left.interface {
+        link::repair(link::route_socket(&router.device)?, &plan).await?;
+        let (record, adopted) = (left, true);
+        return Ok(Opened { tun, record, adopted });
     }
+    // Its address is another now, or its name.
+    tun::set_persistent(&tun.fd, false)?;
+    drop(tun);
     make(settings, state, &plan).await
 }
 
+/// The tun of an earlier emperor, unless it is gone.
+async fn attach(
+    interface: &Interface,
+    offload: Offload,
+    inherited: Option<OwnedFd>,
+) -> Result<Option<Tun>, HostError> {
+    let (device, index) = (interface.device.as_str(), interface.index);
+    if let Some(fd) = inherited {
+        // Somebody may have taken it away since that emperor looked last; then its descriptor is of no use.
+        return Ok(tun::inherit(fd, offload)
+            .ok()
+            .filter(|_| tun::index(device) == Ok(index)));
+    }
+    match tun::when_free(|| async { tun::adopt(device, index, offload) }).await {
+        // An emperor that was killed at the end of its reign takes it along, and may do so just now.
+        Err(error) if error.errno == Errno::ENODEV => Ok(None),
+        adopted => adopted.map(Some),
+    }
+}
+
 /// A new uplink.
-async fn make(
-    settings: &Settings,
-    state: &StateFiles,
-    plan: &LinkPlan,
-) -> Result<(Tun, UplinkRecord, bool), HostError> {
+async fn make(settings: &Settings, state: &StateFiles, plan: &LinkPlan) -> Result<Opened, HostError> {
     let router = &settings.router;
-    let tun = tun::open(&router.device, router.offload, false)?;
-    link::configure(link::route_socket(&router.device)?, plan).await?;
+    let device = router.device.as_str();
+    let tun = match tun::open(device, router.offload, false) {
+        Err(error) if error.errno == Errno::EBUSY => {
+            tracing::info!(device, "waiting for an interface of that name to go");
+            tun::when_free(|| async { tun::open(device, router.offload, false) }).await?
+        }
+        opened => opened?,
+    };
+    link::configure(link::route_socket(device)?, plan).await?;
     let record = UplinkRecord {
-        interface: Interface::wanted(settings, tun::index(&router.device)?)?,
+        interface: Interface::wanted(settings, tun::index(device)?)?,
         traffic: Traffic::default(),
     };
     // In this order: an interface that no record knows must not stay.
     state.record_uplink(&record)?;
     tun::set_persistent(&tun.fd, true)?;
-    Ok((tun, record, false))
+    let adopted = false;
+    Ok(Opened { tun, record, adopted })
 }
 
 impl Interface {
@@ -235,13 +268,10 @@ impl Interface {
         })
     }
 
-    /// Whether that very interface is in our namespace.
-    fn is_here(&self) -> bool {
-        self.boot == process::boot()
-            && netns::current()
-                .and_then(netns::inode)
-                .is_ok_and(|inode| inode == self.netns)
-            && tun::index(&self.device).is_ok_and(|index| index == self.index)
+    /// Whether it was made in our namespace.
+    fn is_ours(&self) -> bool {
+        let here = || netns::current().and_then(netns::inode);
+        self.boot == process::boot() && here().is_ok_and(|inode| inode == self.netns)
     }
 }
 

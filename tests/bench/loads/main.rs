@@ -8,6 +8,7 @@
 //! loads receive PORT                     counts datagrams until they cease
 //! loads flood ADDRESS PORT SIZE SECONDS  sends datagrams of SIZE bytes as fast as they go
 //! loads born FILE                        writes the time into FILE: the first thing a newborn vassal does
+//! loads live FILE                        the same, and then does nothing until it is killed
 //! ```
 //!
 //! Each prints one line of JSON when it is done; `serve` and `receive` first print `ready`.
@@ -38,11 +39,12 @@ fn main() -> Outcome<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["serve"] => return serve(),
-        ["born", file] => {
-            return Ok(std::fs::write(
-                file,
-                now.duration_since(UNIX_EPOCH)?.as_nanos().to_string(),
-            )?);
+        ["born", file] => return cry(file, now),
+        ["live", file] => {
+            cry(file, now)?;
+            loop {
+                std::thread::park();
+            }
         }
         ["udp-rr", to, lasts] => turns::udp((address(to)?, port::UDP_ECHO).into(), seconds(lasts)?)?,
         ["tcp-rr", to, lasts] => turns::tcp((address(to)?, port::TCP_ECHO).into(), seconds(lasts)?)?,
@@ -55,10 +57,18 @@ fn main() -> Outcome<()> {
             size.parse()?,
             seconds(lasts)?,
         )?,
-        _ => return Err("loads serve|udp-rr|tcp-rr|connect|receive|flood|born …; see its source".into()),
+        _ => {
+            return Err("loads serve|udp-rr|tcp-rr|connect|receive|flood|born|live …; see its source".into());
+        }
     };
     println!("{result}");
     Ok(())
+}
+
+/// In one piece: a thousand may share the file, a FIFO.
+fn cry(file: &str, born: SystemTime) -> Outcome<()> {
+    let line = format!("{}\n", born.duration_since(UNIX_EPOCH)?.as_nanos());
+    Ok(std::fs::write(file, line)?)
 }
 
 fn address(text: &str) -> Outcome<IpAddr> {
