@@ -25,8 +25,11 @@ Y
 wait_for 15 logged "vassal ended" "name=dead" "3"
 lines() { wc -l <"$PUB/dead"; }
 check "one that died waits for its time" is 1 lines
+mark
 kill -URG "$EMPEROR_PID"
 check "URG has it tried at once" wait_for 15 is 2 lines
+# While it is not over, there is no back-off to forget.
+wait_for 15 logged "vassal ended" "name=dead"
 kill -URG "$EMPEROR_PID"
 check "and again" wait_for 15 is 3 lines
 check "nobody else is touched" same_pid web "$pid"
