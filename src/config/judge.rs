@@ -8,6 +8,7 @@ use super::judge_demand;
 use super::judge_hooks;
 use super::judge_identity;
 use super::judge_life;
+use super::judge_limits;
 use super::judge_network;
 use super::kinds::{Argv, NamespaceWord};
 use super::mirror::{self, Vassal};
@@ -73,6 +74,7 @@ pub(super) fn vassal(
     capabilities.sort_unstable();
     capabilities.dedup();
     let identity = judge_identity::identity(written, bench);
+    let limits = judge_limits::limits(&section(&written.limits), bench);
     let network = judge_network::network(&section(&written.network), bench);
     let restart = judge_life::restart(&section(&written.restart), bench);
     let ready = judge_life::ready(written, bench);
@@ -98,6 +100,7 @@ pub(super) fn vassal(
         capabilities,
         no_new_privileges: written.no_new_privileges.value().copied().unwrap_or(true),
         namespaces,
+        limits,
         network,
         restart,
         stop,

@@ -138,6 +138,7 @@ impl Daemon {
             let network = &definition.network;
             self.fabric
                 .replace(port, network.firewall_out.clone(), network.firewall_in.clone());
+            self.fabric.limit(port, network.bandwidth);
             self.workers.publish(self.fabric.tables());
         }
         tracing::info!(name = %definition.name, "vassal updated while it runs");

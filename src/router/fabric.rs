@@ -9,9 +9,10 @@ use ipnet::IpNet;
 use super::PortId;
 use super::counters::{Counters, Traffic};
 use super::firewall::{Filter, mentions};
+use super::limiter::Limiter;
 use super::routes::Book;
-use super::tables::{Policy, Port, Role, Tables, Wakefulness};
-use crate::config::definition::Name;
+use super::tables::{Limiters, Policy, Port, Role, Tables, Wakefulness};
+use crate::config::definition::{Bandwidth, Name, Rate};
 use crate::config::rule::Chain;
 
 /// The slot of the uplink; nobody else ever has it.
@@ -43,6 +44,8 @@ pub struct Attachment {
     pub out: Chain,
     /// Packets that enter it.
     pub in_: Chain,
+    /// How much may leave and enter it.
+    pub bandwidth: Bandwidth,
 }
 
 /// Why a vassal cannot be attached. Nothing has changed then.
@@ -101,6 +104,7 @@ struct Tenant {
     id: PortId,
     kind: Kind,
     counters: Arc<Counters>,
+    limits: Limiters,
     /// What the workers last got of it; taken away by a change.
     compiled: Option<Arc<Port>>,
 }
@@ -194,6 +198,22 @@ impl Fabric {
         true
     }
 
+    /// Gives a vassal other limits; a direction whose limit stays the same goes on with what is in its bucket. False if
+    /// the port is gone, or the uplink's.
+    pub fn limit(&mut self, port: PortId, bandwidth: Bandwidth) -> bool {
+        let Some(tenant) = self.tenant_mut(port) else {
+            return false;
+        };
+        let Kind::Vassal(vassal, _) = &mut tenant.kind else {
+            return false;
+        };
+        vassal.bandwidth = bandwidth;
+        tenant.limits.set(bandwidth);
+        tenant.compiled = None;
+        self.compiled = None;
+        true
+    }
+
     /// A vassal is awake now; false if the port is gone, or the uplink's.
     pub fn wake(&mut self, port: PortId) -> bool {
         let Some(tenant) = self.tenant_mut(port) else {
@@ -258,6 +278,18 @@ impl Fabric {
     }
 }
 
+impl Limiters {
+    /// Keeps the bucket of a direction whose limit stays the same.
+    fn set(&mut self, bandwidth: Bandwidth) {
+        for (limiter, rate) in [(&mut self.out, bandwidth.out), (&mut self.in_, bandwidth.in_)] {
+            let current: Option<Rate> = limiter.as_ref().map(|limiter| limiter.rate());
+            if current != rate {
+                *limiter = rate.map(|rate| Arc::new(Limiter::new(rate)));
+            }
+        }
+    }
+}
+
 impl Fabric {
     fn check_address(&self, address: IpAddr) -> Result<(), AttachError> {
         if !self.book.is_usable(address) {
@@ -300,10 +332,17 @@ impl Fabric {
             generation: slot.generation,
         };
         let counters = Arc::new(Counters::new(self.workers));
+        let mut limits = Limiters::default();
+        limits.set(
+            kind.attachment()
+                .map(|vassal| vassal.bandwidth)
+                .unwrap_or_default(),
+        );
         slot.tenant = Some(Tenant {
             id,
             kind,
             counters,
+            limits,
             compiled: None,
         });
         id
@@ -377,6 +416,7 @@ impl Fabric {
                     name: vassal.name.clone(),
                     out: self.compile_chain(&vassal.out),
                     in_: self.compile_chain(&vassal.in_),
+                    limits: tenant.limits.clone(),
                 };
                 (vassal.mtu, role, *wakefulness)
             }

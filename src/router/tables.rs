@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::PortId;
 use super::counters::Counters;
 use super::firewall::Filter;
+use super::limiter::Limiter;
 use super::routes::Routes;
 use crate::config::definition::Name;
 use crate::packet::Address;
@@ -53,8 +54,20 @@ pub enum Wakefulness {
 pub(super) enum Role {
     /// The host.
     Uplink,
-    /// One vassal, behind its own chains.
-    Vassal { name: Name, out: Filter, in_: Filter },
+    /// One vassal, behind its own chains and limits.
+    Vassal {
+        name: Name,
+        out: Filter,
+        in_: Filter,
+        limits: Limiters,
+    },
+}
+
+/// The limiters of one port.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limiters {
+    pub(super) out: Option<Arc<Limiter>>,
+    pub(super) in_: Option<Arc<Limiter>>,
 }
 
 impl Tables {

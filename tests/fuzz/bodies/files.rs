@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use mini_emperor::cli::complain;
+use mini_emperor::config::definition::Bandwidth;
 use mini_emperor::config::rule::Chain;
 use mini_emperor::config::{Identities, Judged, Places, Settings, Severity, User, World, load, rule_text};
 use mini_emperor::router::{Attachment, Fabric, GlobalPolicy};
@@ -139,6 +140,7 @@ fn compile(chain: Chain) {
         mtu: 1500,
         out: chain.clone(),
         in_: chain,
+        bandwidth: Bandwidth::default(),
     };
     fabric.attach(vassal).expect("a free address");
     assert_eq!(fabric.tables().ports().count(), 1);
