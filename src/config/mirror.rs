@@ -96,8 +96,8 @@ mirror! {
         out: WordOrOne<Nothing, BitRate>,
         /// What enters it, in the same way. Default: none.
         r#in: WordOrOne<Nothing, BitRate>,
-        /// What may be saved up for a burst, in each direction: 1500 to 1GiB. Default: what passes in 100 ms, 64KiB
-        /// at least.
+        /// What may be saved up for a burst, in each direction: 1500 to 1GiB. Default: what passes in 250 ms, 64KiB
+        /// at least. With less, TCP does not reach its rate.
         burst: Size,
     }
 }

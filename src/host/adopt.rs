@@ -113,6 +113,7 @@ impl Daemon {
         if let Some(tree) = remains.tree {
             Tree::adopt(tree).fell().await;
         }
+        remains.cages.remove().await;
         self.state.discard(&remains.path);
     }
 
@@ -175,10 +176,14 @@ impl Daemon {
             process: (body.process.pid, pidfd),
             main: main.flatten(),
             tree: body.tree.clone().map(Tree::adopt),
+            cages: body.cages.clone(),
             ears: ears(&record, &body, sockets),
             handle: handle.clone(),
             herald: self.herald.clone(),
         };
+        if let Some(Ok(_)) = &tun {
+            renew(&record, &body);
+        }
         self.lives.insert(life, alive(record, body, handle));
         tokio::spawn(heir.live());
         let fault = self.connect(life, tun?).err()?;
@@ -226,6 +231,18 @@ fn last_life(record: &Record) -> Life {
     }
 }
 
+/// A change of its limits may have been under way when the earlier emperor died.
+fn renew(record: &Record, body: &LifeRecord) {
+    let (limits, name) = (&record.under.limits, &record.name);
+    let renewed = body.cages.raise(limits, name).and_then(|()| {
+        let tree = body.tree.as_deref();
+        body.cages.gather(body.process.pid, tree, name)
+    });
+    if let Err(error) = renewed {
+        tracing::error!(%name, "{error}; its limits are as the earlier emperor left them");
+    }
+}
+
 fn ears(record: &Record, body: &LifeRecord, sockets: Sockets) -> Option<Box<Ears>> {
     let speakers = Speakers::of(body.process.pid, body.netns);
     Ears::new(sockets, speakers).unwrap_or_else(|error| {
@@ -247,6 +264,7 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         }),
         born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
         tree: body.tree,
+        cages: body.cages,
         spoken: Spoken {
             status: record.status,
             ..Spoken::default()

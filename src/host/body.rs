@@ -15,6 +15,7 @@ use crate::sys::readiness::readable;
 
 use super::ears::{Ears, Heard};
 use super::life::{Handle, Herald, News};
+use super::limits::Cages;
 use super::notify::Said;
 use super::spawn;
 use super::tree::Tree;
@@ -22,12 +23,14 @@ use super::tree::Tree;
 /// How long an ended process that is no child of ours may stay unreaped before its exit status counts as unknown.
 const REAPED_WITHIN: Duration = Duration::from_secs(1);
 
-/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, and
-/// the sockets over which it speaks.
+/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, those of its
+/// limits, and the sockets over which it speaks.
 pub(super) struct Body {
+    pub(super) name: Name,
     pub(super) pid: u32,
     pub(super) pidfd: Arc<OwnedFd>,
     pub(super) tree: Option<Tree>,
+    pub(super) cages: Cages,
     pub(super) ears: Option<Box<Ears>>,
     pub(super) handle: Arc<Handle>,
 }
@@ -49,9 +52,11 @@ impl Body {
         if !last.is_empty() {
             tell(News::Heard(last));
         }
+        let end = self.cages.explain(end, &self.name);
         if let Some(tree) = self.tree {
             tree.fell().await;
         }
+        self.cages.remove().await;
         end
     }
 
@@ -134,6 +139,8 @@ pub struct Heir {
     pub main: Option<Arc<OwnedFd>>,
     /// The cgroup of its tree.
     pub tree: Option<Tree>,
+    /// The cgroups of its limits.
+    pub cages: Cages,
     /// The sockets over which it speaks.
     pub ears: Option<Box<Ears>>,
     /// The daemon's hold on it.
@@ -145,16 +152,18 @@ pub struct Heir {
 impl Heir {
     /// Lives the life to its end.
     pub async fn live(self) {
-        let (name, life, herald) = (self.name, self.life, self.herald);
+        let (name, life, herald) = (self.name.clone(), self.life, self.herald);
         let tell = move |news| {
             // The daemon is gone only at the very end, when nobody listens any more.
             let _ = herald.send((name.clone(), life, news));
         };
         let (pid, pidfd) = self.process;
         let body = Body {
+            name: self.name,
             pid,
             pidfd,
             tree: self.tree,
+            cages: self.cages,
             ears: self.ears,
             handle: self.handle,
         };

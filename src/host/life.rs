@@ -30,6 +30,7 @@ use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
 use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
+use super::limits::Cages;
 use super::link::{self, LinkPlan};
 use super::netns;
 use super::notify::{self, Speakers};
@@ -186,6 +187,8 @@ pub struct Birth {
     pub listener: Option<OwnedFd>,
     /// Where the cgroup of its tree will be; absent = its pid namespace holds it together.
     pub tree: Option<PathBuf>,
+    /// The cgroups that its limits need.
+    pub cages: Cages,
 }
 
 /// By what a process and its network are found again.
@@ -229,9 +232,11 @@ impl Birth {
             .clone_vassal(&self.definition, self.output.as_fd())
             .map_err(|error| error.to_string())?;
         let mut body = Body {
+            name: self.definition.name.clone(),
             pid: newborn.pid,
             pidfd: newborn.pidfd.clone(),
             tree: None,
+            cages: Cages::default(),
             ears: None,
             handle: self.handle.clone(),
         };
@@ -260,6 +265,7 @@ impl Birth {
             let tree = Tree::plant(path, &self.definition.name, pid).map_err(|error| error.to_string())?;
             body.tree = Some(tree);
         }
+        self.limit(body).map_err(|error| error.to_string())?;
         let (tun, (netns, index), sockets, theirs) = self
             .give_network(&newborn)
             .await
@@ -292,6 +298,14 @@ impl Birth {
         let watched = readable(report.clone()).map_err(|error| error.to_string())?;
         drop(watched.readable().await.map_err(|error| error.to_string())?);
         Ok(spawn::outcome(&report))
+    }
+
+    /// Puts a process that waits at its gate where its limits hold.
+    fn limit(&self, body: &mut Body) -> Result<(), HostError> {
+        let Definition { name, limits, .. } = &*self.definition;
+        body.cages = self.cages.clone();
+        body.cages.raise(limits, name)?;
+        body.cages.take(body.pid, name)
     }
 
     /// Runs the `pre_start` hook, for as long as there is somebody to start.
@@ -359,6 +373,8 @@ fn plan(definition: &Definition) -> Plan {
             .as_ref()
             .map(|who| (who.uid, who.gid, who.groups.clone())),
         listens: definition.listens(),
+        nofile: definition.limits.nofile,
+        core: definition.limits.core,
         capabilities: definition
             .capabilities
             .iter()

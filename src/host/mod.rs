@@ -19,6 +19,7 @@ pub mod forwarding;
 pub mod hooks;
 pub mod init;
 pub mod life;
+pub mod limits;
 pub mod link;
 pub mod logs;
 pub mod nat;

@@ -56,7 +56,8 @@ fn needed(limits: &Limits) -> impl Iterator<Item = Controller> {
         (Controller::Cpu, limits.cpu.is_some()),
         (Controller::Pids, limits.pids.is_some()),
     ];
-    all.into_iter().filter_map(|(controller, is)| is.then_some(controller))
+    all.into_iter()
+        .filter_map(|(controller, is)| is.then_some(controller))
 }
 
 impl Cages {
@@ -185,7 +186,9 @@ impl Cages {
         };
         let text = fs::read_to_string(cage.path.join(file)).unwrap_or_default();
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+        count
+            .and_then(|count| count.trim().parse().ok())
+            .unwrap_or_default()
     }
 
     /// How a life ended, as far as its limits have to do with it. What is lost with the cgroups is read here.
@@ -221,12 +224,17 @@ impl Cages {
 impl Cage {
     /// What is being done when it cannot be used.
     fn doing(&self) -> Doing {
-        self.controllers.first().copied().unwrap_or(Controller::Memory).doing()
+        self.controllers
+            .first()
+            .copied()
+            .unwrap_or(Controller::Memory)
+            .doing()
     }
 
     fn write(&self, controller: Controller, limits: &Limits) -> std::io::Result<()> {
         let to = |file: &str, value: String| fs::write(self.path.join(file), value);
-        let or = |limit: Option<u64>, none: &str| limit.map_or_else(|| none.to_owned(), |limit| limit.to_string());
+        let or =
+            |limit: Option<u64>, none: &str| limit.map_or_else(|| none.to_owned(), |limit| limit.to_string());
         let quota = limits.cpu.map(|cores| u64::from(cores) * PERIOD / 1_000);
         match (controller, self.version) {
             (Controller::Memory, Version::One) => self.write_memory(limits.memory),
@@ -262,7 +270,11 @@ impl Cage {
     /// A file that not every kernel has.
     fn to_if_there(&self, file: &str, value: &str) -> std::io::Result<()> {
         let path = self.path.join(file);
-        if path.exists() { fs::write(path, value) } else { Ok(()) }
+        if path.exists() {
+            fs::write(path, value)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -323,7 +335,10 @@ impl Daemon {
             let message = format!("its limits stay as they were: {error}");
             tracing::error!(name = %wanted.name, "{message}");
             let problem = Problem::of_file(wanted.path.clone(), message);
-            self.problems.entry(wanted.path.clone()).or_default().push(problem);
+            self.problems
+                .entry(wanted.path.clone())
+                .or_default()
+                .push(problem);
         }
         Arc::new(Definition {
             limits: old,
@@ -344,7 +359,13 @@ impl Daemon {
         let (old, tree) = (alive.under.limits, alive.tree.clone());
         let cages = alive
             .cages
-            .plan(limits, &Trees::read(), name, &leaf(name, life, token()), tree.as_deref())
+            .plan(
+                limits,
+                &Trees::read(),
+                name,
+                &leaf(name, life, token()),
+                tree.as_deref(),
+            )
             .map_err(Some)?;
         if alive.cages != cages {
             alive.cages = cages.clone();
@@ -362,7 +383,11 @@ impl Daemon {
 
     /// A newborn is about to get its port: whatever of its limits was changed meanwhile holds from its first instruction.
     pub(super) fn hold_newborn(&mut self, name: &Name, life: Life) {
-        let newest = self.emperor.vassals().get(name).map(|vassal| vassal.definition.clone());
+        let newest = self
+            .emperor
+            .vassals()
+            .get(name)
+            .map(|vassal| vassal.definition.clone());
         let Some(newest) = newest else { return };
         let limits = self.hold_to(life, &newest).limits;
         if let Some(alive) = self.lives.get_mut(&life)

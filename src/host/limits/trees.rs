@@ -98,7 +98,12 @@ impl Trees {
     }
 
     /// Where this process is in the first tree of that type whose options and whose list of controllers are such.
-    fn own(&self, kind: &str, options: impl Fn(&str) -> bool, list: impl Fn(&str) -> bool) -> Option<PathBuf> {
+    fn own(
+        &self,
+        kind: &str,
+        options: impl Fn(&str) -> bool,
+        list: impl Fn(&str) -> bool,
+    ) -> Option<PathBuf> {
         let membership = self.memberships.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
             list(fields.next()?).then(|| fields.next())?
@@ -167,7 +172,10 @@ fn withdraw_from(parent: &Path) {
     }
     // Whatever cannot be undone belongs to others by now.
     for controller in [Controller::Memory, Controller::Cpu, Controller::Pids] {
-        let _ = fs::write(parent.join("cgroup.subtree_control"), format!("-{}", controller.name()));
+        let _ = fs::write(
+            parent.join("cgroup.subtree_control"),
+            format!("-{}", controller.name()),
+        );
     }
     for pid in processes(&leaf) {
         let _ = join(parent, pid);
@@ -220,7 +228,10 @@ mod tests {
     fn a_hybrid_system_has_each_controller_in_one_tree() {
         let trees = trees(MOUNTS, MEMBERSHIPS);
         let seat = |path: &str| Some((PathBuf::from(path), Version::One));
-        assert_eq!(trees.seat(Controller::Cpu), seat("/sys/fs/cgroup/cpu,cpuacct/a:b"));
+        assert_eq!(
+            trees.seat(Controller::Cpu),
+            seat("/sys/fs/cgroup/cpu,cpuacct/a:b")
+        );
         assert_eq!(trees.seat(Controller::Memory), seat("/sys/fs/cgroup/memory/web"));
         assert_eq!(trees.seat(Controller::Pids), None, "nobody has it");
         let unified = Path::new("/sys/fs/cgroup/unified/emperor.service");
@@ -253,7 +264,10 @@ mod tests {
         assert_eq!(trees.seat(Controller::Cpu), Some((unit.clone(), Version::Two)));
         assert_eq!(trees.seat(Controller::Memory), None);
         delegate(&unit, &[Controller::Cpu], "web").unwrap();
-        assert_eq!(fs::read_to_string(unit.join("cgroup.subtree_control")).unwrap(), "+cpu");
+        assert_eq!(
+            fs::read_to_string(unit.join("cgroup.subtree_control")).unwrap(),
+            "+cpu"
+        );
     }
 
     #[test]
@@ -261,7 +275,12 @@ mod tests {
         let (root, _) = imitation("/unit", "cpu pids\n");
         let control = root.path().join("unit/cgroup.subtree_control");
         fs::write(&control, "cpu memory pids\n").unwrap();
-        delegate(&root.path().join("unit"), &[Controller::Cpu, Controller::Memory], "web").unwrap();
+        delegate(
+            &root.path().join("unit"),
+            &[Controller::Cpu, Controller::Memory],
+            "web",
+        )
+        .unwrap();
         assert_eq!(fs::read_to_string(control).unwrap(), "cpu memory pids\n");
     }
 
@@ -282,6 +301,9 @@ mod tests {
         fs::write(unit.join("cgroup.procs"), "").unwrap();
         withdraw_from(&unit);
         assert_eq!(processes(&unit), [4711]);
-        assert_eq!(fs::read_to_string(unit.join("cgroup.subtree_control")).unwrap(), "-pids");
+        assert_eq!(
+            fs::read_to_string(unit.join("cgroup.subtree_control")).unwrap(),
+            "-pids"
+        );
     }
 }
