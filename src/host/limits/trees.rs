@@ -68,10 +68,12 @@ impl Trees {
     /// As they are now.
     pub fn read() -> Self {
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        Self {
-            mounts: read("/proc/self/mountinfo"),
-            memberships: read("/proc/self/cgroup"),
-        }
+        Self::of(read("/proc/self/mountinfo"), read("/proc/self/cgroup"))
+    }
+
+    /// Trees that are told of in the words of proc_pid_mountinfo(5) and cgroups(7).
+    pub fn of(mounts: String, memberships: String) -> Self {
+        Self { mounts, memberships }
     }
 
     /// The cgroup in which those of vassals are made, in the tree of version 2.
@@ -218,10 +220,7 @@ mod tests {
         "4:memory:/docker/c1/web\n3:cpuset:/\n2:cpu,cpuacct:/a:b\n1:name=systemd:/x\n0::/emperor.service\n";
 
     fn trees(mounts: &str, memberships: &str) -> Trees {
-        Trees {
-            mounts: mounts.to_owned(),
-            memberships: memberships.to_owned(),
-        }
+        Trees::of(mounts.to_owned(), memberships.to_owned())
     }
 
     #[test]
