@@ -67,3 +67,70 @@ fn given<T>(slot: &Slot<WordOrOne<Nothing, T>>) -> Option<&T> {
         WordOrOne::This(value) => Some(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::places::Places;
+    use crate::config::world::{Host, Identities};
+    use crate::config::{Change, Definition, load};
+
+    /// A vassal under settings that limit everybody.
+    fn vassal(text: &str) -> Definition {
+        let host = Host(Identities::Any);
+        let defaults =
+            "defaults: {limits: {memory: 1G, nofile: 64}, network: {bandwidth: {out: 8Mbit/s, burst: 4K}}}";
+        let settings = load::settings(Path::new("e.yaml"), Some(defaults), &Places::of_root(), &host);
+        let settings = settings.value.unwrap();
+        let text = format!("command: [/bin/sh]\n{text}\n");
+        let judged = load::definition(Path::new("web.yaml"), text.as_bytes(), &settings, &host);
+        judged.value.unwrap()
+    }
+
+    #[test]
+    fn the_defaults_limit_whoever_does_not_say_otherwise() {
+        let plain = vassal("");
+        assert_eq!(
+            (plain.limits.memory, plain.limits.nofile),
+            (Some(1 << 30), Some(64))
+        );
+        let out = plain.network.bandwidth.out.unwrap();
+        assert_eq!((out.bytes, out.burst), (1_000_000, 4096));
+        let own = vassal("limits: {memory: none, cpu: 0.5}\nnetwork: {bandwidth: {out: none, in: 8kbit/s}}");
+        assert_eq!(
+            (own.limits.memory, own.limits.cpu, own.limits.nofile),
+            (None, Some(500), Some(64))
+        );
+        assert_eq!(own.network.bandwidth.out, None);
+        assert_eq!(own.network.bandwidth.in_.unwrap().burst, 4096);
+    }
+
+    #[test]
+    fn limits_of_the_whole_tree_change_while_it_runs_and_those_of_a_process_do_not() {
+        let plain = vassal("");
+        for (text, change) in [
+            ("limits: {memory: 2G}", Change::Live),
+            ("limits: {memory: none}", Change::Live),
+            ("limits: {cpu: 2, pids: 7}", Change::Live),
+            ("network: {bandwidth: {in: 1Gbit/s}}", Change::Live),
+            ("network: {bandwidth: {out: none}}", Change::Live),
+            ("network: {bandwidth: {burst: 4096}}", Change::Nothing),
+            ("limits: {nofile: 65}", Change::Restart),
+            ("limits: {core: 0}", Change::Restart),
+            ("limits: {cpu: 2, core: 0}", Change::Restart),
+        ] {
+            assert_eq!(Change::between(&plain, &vassal(text)), change, "{text}");
+            assert_eq!(Change::between(&vassal(text), &plain), change, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_limits_has_none() {
+        let mut old = serde_json::to_value(vassal("limits: {memory: 2G}")).unwrap();
+        old.as_object_mut().unwrap().remove("limits");
+        old["network"].as_object_mut().unwrap().remove("bandwidth");
+        let read: Definition = serde_json::from_value(old).unwrap();
+        assert_eq!((read.limits.memory, read.network.bandwidth.out), (None, None));
+    }
+}

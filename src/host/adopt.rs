@@ -162,6 +162,7 @@ impl Daemon {
         let main = body.main.map(|main| main.open().map(Arc::new));
         let channel = sockets.channel.clone();
         let handle = Arc::new(Handle::of(pidfd.clone(), main.clone().flatten(), channel));
+        handle.enclose(body.cages.clone());
         if matches!(main, Some(None)) {
             // What it said is its main process has ended, so it has.
             handle.doom();
@@ -176,7 +177,6 @@ impl Daemon {
             process: (body.process.pid, pidfd),
             main: main.flatten(),
             tree: body.tree.clone().map(Tree::adopt),
-            cages: body.cages.clone(),
             ears: ears(&record, &body, sockets),
             handle: handle.clone(),
             herald: self.herald.clone(),
@@ -264,7 +264,6 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         }),
         born: Some(body.born.map_or_else(Instant::now, Moment::instant)),
         tree: body.tree,
-        cages: body.cages,
         spoken: Spoken {
             status: record.status,
             ..Spoken::default()

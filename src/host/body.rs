@@ -15,7 +15,6 @@ use crate::sys::readiness::readable;
 
 use super::ears::{Ears, Heard};
 use super::life::{Handle, Herald, News};
-use super::limits::Cages;
 use super::notify::Said;
 use super::spawn;
 use super::tree::Tree;
@@ -23,14 +22,13 @@ use super::tree::Tree;
 /// How long an ended process that is no child of ours may stay unreaped before its exit status counts as unknown.
 const REAPED_WITHIN: Duration = Duration::from_secs(1);
 
-/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, those of its
-/// limits, and the sockets over which it speaks.
+/// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, and
+/// the sockets over which it speaks.
 pub(super) struct Body {
     pub(super) name: Name,
     pub(super) pid: u32,
     pub(super) pidfd: Arc<OwnedFd>,
     pub(super) tree: Option<Tree>,
-    pub(super) cages: Cages,
     pub(super) ears: Option<Box<Ears>>,
     pub(super) handle: Arc<Handle>,
 }
@@ -52,11 +50,11 @@ impl Body {
         if !last.is_empty() {
             tell(News::Heard(last));
         }
-        let end = self.cages.explain(end, &self.name);
+        let end = self.handle.cages().explain(end, &self.name);
         if let Some(tree) = self.tree {
             tree.fell().await;
         }
-        self.cages.remove().await;
+        self.handle.cages().remove().await;
         end
     }
 
@@ -139,8 +137,6 @@ pub struct Heir {
     pub main: Option<Arc<OwnedFd>>,
     /// The cgroup of its tree.
     pub tree: Option<Tree>,
-    /// The cgroups of its limits.
-    pub cages: Cages,
     /// The sockets over which it speaks.
     pub ears: Option<Box<Ears>>,
     /// The daemon's hold on it.
@@ -163,7 +159,6 @@ impl Heir {
             pid,
             pidfd,
             tree: self.tree,
-            cages: self.cages,
             ears: self.ears,
             handle: self.handle,
         };

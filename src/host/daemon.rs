@@ -27,7 +27,7 @@ use super::error::HostError;
 use super::facts::Facts;
 use super::hooks::Hooks;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News, Traces};
-use super::limits::{self, Cages};
+use super::limits;
 use super::logs::{Logs, Screen};
 use super::process;
 use super::selftest;
@@ -55,8 +55,6 @@ pub(super) struct Alive {
     pub(super) born: Option<Instant>,
     /// The cgroup of its tree, if it has one.
     pub(super) tree: Option<PathBuf>,
-    /// The cgroups of its limits.
-    pub(super) cages: Cages,
     pub(super) spoken: Spoken,
     pub(super) probe: Option<Probing>,
     pub(super) port: Option<PortId>,

@@ -79,6 +79,7 @@ pub struct Handle {
     main: Mutex<Option<Arc<OwnedFd>>>,
     channel: OnceLock<Arc<OwnedFd>>,
     doomed: AtomicBool,
+    cages: Mutex<Cages>,
 }
 
 impl Handle {
@@ -139,6 +140,16 @@ impl Handle {
         channel::tell(channel, command)
     }
 
+    /// The cgroups of its limits.
+    pub fn cages(&self) -> Cages {
+        self.cages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These are the cgroups of its limits from here on.
+    pub fn enclose(&self, cages: Cages) {
+        *self.cages.lock().unwrap_or_else(PoisonError::into_inner) = cages;
+    }
+
     /// Kills the process, also one that is not yet born.
     pub fn doom(&self) {
         self.doomed.store(true, Ordering::Relaxed);
@@ -187,8 +198,6 @@ pub struct Birth {
     pub listener: Option<OwnedFd>,
     /// Where the cgroup of its tree will be; absent = its pid namespace holds it together.
     pub tree: Option<PathBuf>,
-    /// The cgroups that its limits need.
-    pub cages: Cages,
 }
 
 /// By what a process and its network are found again.
@@ -236,7 +245,6 @@ impl Birth {
             pid: newborn.pid,
             pidfd: newborn.pidfd.clone(),
             tree: None,
-            cages: Cages::default(),
             ears: None,
             handle: self.handle.clone(),
         };
@@ -265,7 +273,7 @@ impl Birth {
             let tree = Tree::plant(path, &self.definition.name, pid).map_err(|error| error.to_string())?;
             body.tree = Some(tree);
         }
-        self.limit(body).map_err(|error| error.to_string())?;
+        self.limit(pid).map_err(|error| error.to_string())?;
         let (tun, (netns, index), sockets, theirs) = self
             .give_network(&newborn)
             .await
@@ -301,11 +309,11 @@ impl Birth {
     }
 
     /// Puts a process that waits at its gate where its limits hold.
-    fn limit(&self, body: &mut Body) -> Result<(), HostError> {
+    fn limit(&self, pid: u32) -> Result<(), HostError> {
         let Definition { name, limits, .. } = &*self.definition;
-        body.cages = self.cages.clone();
-        body.cages.raise(limits, name)?;
-        body.cages.take(body.pid, name)
+        let cages = self.handle.cages();
+        cages.raise(limits, name)?;
+        cages.take(pid, name)
     }
 
     /// Runs the `pre_start` hook, for as long as there is somebody to start.

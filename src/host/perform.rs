@@ -98,7 +98,6 @@ impl Daemon {
             traces: None,
             born: None,
             tree: tree.clone(),
-            cages: cages.clone(),
             spoken: Spoken::default(),
             probe: None,
             port: None,
@@ -116,10 +115,10 @@ impl Daemon {
             herald: self.herald.clone(),
             turn: self.turn.clone(),
             tree,
-            cages,
             hook,
             listener,
         };
+        alive.handle.enclose(cages);
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
     }

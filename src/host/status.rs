@@ -18,7 +18,7 @@ impl Daemon {
             let traffic = counters(&self.traffic_of(name));
             let spoken = vassal.state.life().and_then(|life| self.lives.get(&life));
             let spoken = spoken
-                .map(|alive| says(&alive.spoken) + &starved(alive.cages.killed()))
+                .map(|alive| says(&alive.spoken) + &starved(alive.handle.cages().killed()))
                 .unwrap_or_default();
             let last_end = vassal.last_end.as_ref();
             let last_end = last_end.map(ToString::to_string).unwrap_or_default();

@@ -90,9 +90,10 @@ impl Cages {
                 (Version::Two, Some(tree)) => tree.to_owned(),
                 (Version::Two, None) | (Version::One, _) => parent.join(leaf),
             };
-            // Controllers that share a tree share the cgroup.
+            // A process is in one cgroup of each tree.
             let shared = |cage: &&mut Cage| {
-                cage.path == path || version == Version::Two && cage.version == Version::Two
+                cage.version == version
+                    && (version == Version::Two || cage.path.parent() == Some(parent.as_path()))
             };
             match all.0.iter_mut().find(shared) {
                 Some(cage) => cage.controllers.push(controller),
@@ -353,12 +354,15 @@ impl Daemon {
         wanted: &Definition,
     ) -> Result<(), Option<HostError>> {
         let (name, limits) = (&wanted.name, &wanted.limits);
-        let Some(alive) = self.lives.get_mut(&life) else {
+        let Some(alive) = self.lives.get(&life) else {
             return Ok(());
         };
-        let (old, tree) = (alive.under.limits, alive.tree.clone());
-        let cages = alive
-            .cages
+        let (old, tree, handle) = (alive.under.limits, alive.tree.clone(), alive.handle.clone());
+        if handle.has_ended() && !handle.has_other() {
+            return Err(None); // it is being buried, and its cgroups with it
+        }
+        let cages = handle
+            .cages()
             .plan(
                 limits,
                 &Trees::read(),
@@ -367,8 +371,8 @@ impl Daemon {
                 tree.as_deref(),
             )
             .map_err(Some)?;
-        if alive.cages != cages {
-            alive.cages = cages.clone();
+        if handle.cages() != cages {
+            handle.enclose(cages.clone());
             self.write(name).map_err(Some)?;
         }
         let outcome = cages
@@ -501,12 +505,13 @@ mod tests {
         cages.raise(&pids, &name()).unwrap();
         assert_eq!(said(&root, "both/leaf/pids.max"), "7");
         assert!(!root.path().join("memory/leaf").exists(), "no limit needs it");
-        // More limits: the cgroup that is there stays, with another name in mind or not.
+        // More limits: in a tree where it has a cgroup already, that one serves.
         let more = cages.plan(&ALL, &trees, &name(), "other", None).unwrap();
         more.raise(&ALL, &name()).unwrap();
         assert_eq!(said(&root, "memory/other/memory.limit_in_bytes"), "67108864");
-        assert_eq!(said(&root, "both/other/cpu.cfs_quota_us"), "150000");
+        assert_eq!(said(&root, "both/leaf/cpu.cfs_quota_us"), "150000");
         assert_eq!(said(&root, "both/leaf/pids.max"), "10");
+        assert!(!root.path().join("both/other").exists());
         assert_eq!(cages.killed(), 0);
         fs::write(
             root.path().join("memory/other/memory.oom_control"),
