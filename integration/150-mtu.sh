@@ -33,17 +33,18 @@ too_big() { for name; do counter "$name" dropped.too_big; done | xargs; }
 
 # ---- datagrams that must not be cut
 cat >"$PUB/datagram.py" <<'P'
-"""datagram.py ADDRESS BYTES DISCOVER [SEGMENT]: sends UDP packets of BYTES, or super-frames of packets of SEGMENT, until
-the kernel refuses them or nobody has complained three times. Prints the refusal and the MTU of the path, or "passes"."""
+"""datagram.py PATIENCE ADDRESS BYTES DISCOVER [SEGMENT]: sends UDP packets of BYTES, or super-frames of packets of
+SEGMENT, until the kernel refuses them or nobody has complained of three within PATIENCE seconds each. Prints the
+refusal and the MTU of the path, or "passes"."""
 import errno, select, socket, sys
 
-address, size, discover = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+patience, address, size, discover = float(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 six = ":" in address
 level, mtu_discover, mtu, headers = (socket.IPPROTO_IPV6, 23, 24, 48) if six else (socket.IPPROTO_IP, 10, 14, 28)
 link = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
 link.setsockopt(level, mtu_discover, discover)
-if len(sys.argv) > 4:
-    link.setsockopt(socket.IPPROTO_UDP, 103, int(sys.argv[4]) - headers)  # UDP_SEGMENT
+if len(sys.argv) > 5:
+    link.setsockopt(socket.IPPROTO_UDP, 103, int(sys.argv[5]) - headers)  # UDP_SEGMENT
 link.connect((address, 9))
 quiet = 0
 while quiet < 3:
@@ -53,43 +54,45 @@ while quiet < 3:
         print(errno.errorcode[error.errno], link.getsockopt(level, mtu))
         break
     # An ICMP error makes it readable.
-    quiet = 0 if select.select([link], [], [], 0.1)[0] else quiet + 1
+    quiet = 0 if select.select([link], [], [], patience)[0] else quiet + 1
 else:
     print("passes")
 P
 # Who listens does not answer "port unreachable".
 for name in plain small tiny; do begin $name "$PYTHON" "$PUB/raw.py" receive 9; done
-for name in plain small tiny; do wait_for 5 grep -q listening "$W/$name.said"; done
+for name in plain small tiny; do wait_for 15 grep -q listening "$W/$name.said"; done
 whole=2 cut=0   # IP_PMTUDISC_DO, IP_PMTUDISC_DONT
-datagram() { in_vassal "$1" "$PYTHON" "$PUB/datagram.py" "${@:2}"; }
+# passes ARGUMENT…: what datagram.py sends from big, nobody complains of.
+passes() { is passes in_vassal big "$PYTHON" "$PUB/datagram.py" 0.1 "$@"; }
+# refused MTU ARGUMENT…: the first one has the sender learn that MTU; a complaint may take its time.
+refused() { is "EMSGSIZE $1" in_vassal big "$PYTHON" "$PUB/datagram.py" 10 "${@:2}"; }
 for to in plain:15:1500 small:12:1280; do
   IFS=: read -r name number mtu <<<"$to"
   for address in "10.107.0.$number" "fd00:107::$number"; do
-    check "$mtu bytes pass to $name, $address" is passes datagram big "$address" "$mtu" $whole
-    check "one more is too long, and the sender learns the MTU" is "EMSGSIZE $mtu" \
-      datagram big "$address" $((mtu + 1)) $whole
+    check "$mtu bytes pass to $name, $address" passes "$address" "$mtu" $whole
+    check "one more is too long, and the sender learns the MTU" refused "$mtu" "$address" $((mtu + 1)) $whole
     check "its kernel keeps it for the next" is "$mtu" learned big "$address"
   done
 done
-check "an MTU of 576 is told as well" is "EMSGSIZE 576" datagram big 10.107.0.5 577 $whole
+check "an MTU of 576 is told as well" refused 576 10.107.0.5 577 $whole
 check "each was dropped once, at the receiver's expense" is "2 2 1" too_big plain small tiny
-check "the host is told too" is "EMSGSIZE 1280" "$PYTHON" "$PUB/datagram.py" 10.107.0.12 1400 $whole
-check "over IPv6 as well" is "EMSGSIZE 1280" "$PYTHON" "$PUB/datagram.py" fd00:107::12 1400 $whole
-check "on the way out the uplink's MTU counts" is "EMSGSIZE 1500" datagram big 198.51.100.1 4000 $whole
-check "over IPv6 as well" is "EMSGSIZE 1500" datagram big 2001:db8:1::1 4000 $whole
+check "the host is told too" is "EMSGSIZE 1280" "$PYTHON" "$PUB/datagram.py" 10 10.107.0.12 1400 $whole
+check "over IPv6 as well" is "EMSGSIZE 1280" "$PYTHON" "$PUB/datagram.py" 10 fd00:107::12 1400 $whole
+check "on the way out the uplink's MTU counts" refused 1500 198.51.100.1 4000 $whole
+check "over IPv6 as well" refused 1500 2001:db8:1::1 4000 $whole
 
 # ---- a super-frame is as long as its segments
 forget
-check "a super-frame of datagrams of 1280 passes" is passes datagram big 10.107.0.12 12548 $whole 1280
-check "one of datagrams of 1281 does not" is "EMSGSIZE 1280" datagram big 10.107.0.12 12558 $whole 1281
-check "over IPv6 the same: 1280" is passes datagram big fd00:107::12 12368 $whole 1280
-check "and 1281" is "EMSGSIZE 1280" datagram big fd00:107::12 12378 $whole 1281
+check "a super-frame of datagrams of 1280 passes" passes 10.107.0.12 12548 $whole 1280
+check "one of datagrams of 1281 does not" refused 1280 10.107.0.12 12558 $whole 1281
+check "over IPv6 the same: 1280" passes fd00:107::12 12368 $whole 1280
+check "and 1281" refused 1280 fd00:107::12 12378 $whole 1281
 
 # ---- IPv4 that may be cut: a tun takes it, so nobody cuts it
 forget
 before=$(counter small receive_packets)
-check "a datagram of 6000 bytes to an MTU of 1280" is passes datagram big 10.107.0.12 6000 $cut
-check "arrives whole" wait_for 5 grep -qE "^10.107.0.9 d{5972}$" "$W/small.said"
+check "a datagram of 6000 bytes to an MTU of 1280" passes 10.107.0.12 6000 $cut
+check "arrives whole" wait_for 15 grep -qE "^10.107.0.9 d{5972}$" "$W/small.said"
 check "as one packet each time" is $((before + 3)) counter small receive_packets
 
 # ---- TCP that believes in large segments: only ICMP can tell it better
@@ -110,7 +113,7 @@ transfer() {
 for to in plain:15:1500 small:12:1280; do
   IFS=: read -r name number mtu <<<"$to"
   begin "$name" iperf3 -s
-  wait_for 5 ready "10.107.0.$number"
+  wait_for 15 ready "10.107.0.$number"
   for address in "10.107.0.$number" "fd00:107::$number"; do
     before=$(counter "$name" dropped.too_big)
     check "TCP from 9000 to $mtu, $address" is "$mtu" transfer "$address"
@@ -127,6 +130,6 @@ check "segments of 1280 bytes crossed many at a time" more_than 2560 echo $((byt
 ip link set wan0 mtu 9000
 on_internet ip link set inet0 mtu 9000
 on_internet iperf3 -s >/dev/null 2>&1 & bystander $!
-wait_for 5 ready 198.51.100.1
+wait_for 15 ready 198.51.100.1
 check "TCP to an internet with an MTU of 9000 learns the uplink's" is 1500 transfer 198.51.100.1
 check "the emperor ends with 0" stop_emperor

@@ -52,7 +52,7 @@ heard() { in_vassal "$1" cat /proc/net/snmp /proc/net/snmp6 | awk -v field="$2" 
   $1 == "Icmp:" && $2 == "InMsgs" {for (i = 1; i <= NF; i++) at["Icmp" $i] = i; next}
   $1 == "Icmp:" && field in at {print $at[field]}'; }
 # many KIND COUNT: sends them; the ping behind them proves that all have been judged.
-many() { in_vassal here "$PYTHON" "$PUB/many.py" "$@" && in_vassal here ping -q -c 1 -W 5 10.107.0.12 >/dev/null; }
+many() { in_vassal here "$PYTHON" "$PUB/many.py" "$@" && in_vassal here ping -q -c 1 -W 10 10.107.0.12 >/dev/null; }
 
 # ---- how often: 50 at once, then 100 a second
 limited() { # limited KIND FIELD LEAST
@@ -67,11 +67,11 @@ check "of 500 packets to nobody, 50 and what is earned meanwhile are answered" l
 check "over IPv6 it is the same purse" limited unheld6 Icmp6InDestUnreachs 1
 
 # ---- the words
-pinged() { in_vassal here ping -n -c 1 -W 2 "$@" || true; }
+pinged() { in_vassal here ping -n -c 1 -W 10 "$@" || true; }
 check "IPv4: nobody has that address" says "From 10.107.0.1 icmp_seq=1 Destination Host Unreachable" pinged 10.107.0.99
 check "IPv6: nobody has that address" \
   says "From fd00:107::1 icmp_seq=1 Destination unreachable: Address unreachable" pinged fd00:107::99
-refused() { in_vassal here timeout 5 bash -c "exec 3<>/dev/tcp/$1" 2>&1 || true; }
+refused() { in_vassal here timeout 10 bash -c "exec 3<>/dev/tcp/$1" 2>&1 || true; }
 check "IPv4: a rule rejects it" says "No route to host" refused 10.107.0.12/81
 check "IPv6: a rule rejects it" says "Permission denied" refused fd00:107::12/81
 check "IPv4: one hop too many" says "From 10.107.0.1 icmp_seq=1 Time to live exceeded" pinged -t 1 10.107.0.12
@@ -89,7 +89,7 @@ silent() {
   many "$1" 20 || return 1
   is "$((four + 1)) $six" eval 'echo $(heard here IcmpInMsgs) $(heard here Icmp6InMsgs)' || return 1
   four=$(heard here IcmpInDestUnreachs)
-  wait_for 5 answered "$four"
+  wait_for 15 answered "$four"
 }
 answered() { many unheld 1 && more_than "$1" heard here IcmpInDestUnreachs; }
 check "an ICMP error is not answered" silent errors

@@ -50,7 +50,7 @@ broken_emperor() {
 transfer() {
   nsenter -t "$(vassal_pid right)" -n -- iperf3 -s -1 -p 5201 >/dev/null 2>&1 &
   local server=$!
-  wait_for 5 listening right 5201 || return 1
+  wait_for 15 listening right 5201 || return 1
   in_vassal left iperf3 -c 10.107.0.3 -p 5201 -n 50M --json >"$W/iperf.json" || { jq -r .error "$W/iperf.json"; kill $server; return 1; }
   wait $server
   # What is still on its way at the end is not counted by the receiver.

@@ -20,6 +20,7 @@ import random
 import socket
 import struct
 import sys
+import time
 
 from raw import checksum
 
@@ -124,12 +125,14 @@ def plain_v4():
         ("v4-trailing", "malformed", lambda c: v4(udp(c)) + bytes(c.randrange(1, 40))),
         ("v4-checksum", "malformed", lambda c: v4(udp(c), wrong=c.randrange(1, 0xFFFF))),
         ("v4-option-short", "malformed", lambda c: v4(udp(c), options=bytes([7, c.randrange(2), 4, 0]))),
-        ("v4-option-beyond", "malformed", lambda c: v4(udp(c), options=bytes([1, 7, c.randrange(8, 255), 4]) + bytes(4))),
+        ("v4-option-beyond", "malformed",
+         lambda c: v4(udp(c), options=bytes([1, 7, c.randrange(8, 255), 4]) + bytes(4))),
         ("v4-source-route", "malformed",
          lambda c: v4(udp(c), options=b"\1" + bytes([c.choice([131, 137]), 7, 4]) + CAROL.packed)),
         ("v4-tiny-fragment", "malformed", lambda c: v4(even(c, c.randint(1, 2)), TCP, more=True)),
         ("v4-overwriting-fragment", "malformed", lambda c: v4(even(c, 4), TCP, fragment=1, more=c.random() < 0.5)),
-        ("v4-ping-of-death", "malformed", lambda c: v4(c.randbytes(c.randint(8, 99)), c.choice([1, TCP, UDP]), fragment=0x1FFF)),
+        ("v4-ping-of-death", "malformed",
+         lambda c: v4(c.randbytes(c.randint(8, 99)), c.choice([1, TCP, UDP]), fragment=0x1FFF)),
         ("v4-fragment-off-raster", "malformed", lambda c: v4(even(c, 3) + b"x", fragment=c.randint(2, 99), more=True)),
         ("v4-fragment-empty", "malformed", lambda c: v4(b"", fragment=c.randint(1, 0x1FFF), more=c.random() < 0.5)),
         ("v4-tcp-cut", "malformed", lambda c: v4(tcp(c)[:c.randrange(20)], TCP)),
@@ -168,12 +171,14 @@ def plain_v6():
         ("v6-cut-header", "malformed", lambda c: v6(udp(c))[:c.randrange(1, 40)]),
         ("v6-cut", "malformed", lambda c: v6(udp(c, least=99))[:c.randrange(40, 140)]),
         ("v6-trailing", "malformed", lambda c: v6(udp(c)) + bytes(c.randrange(1, 40))),
-        ("v6-extension-beyond", "malformed", lambda c: v6(udp(c), extensions=[(60, bytes([c.randint(99, 255)]) + bytes(6))])),
+        ("v6-extension-beyond", "malformed",
+         lambda c: v6(udp(c), extensions=[(60, bytes([c.randint(99, 255)]) + bytes(6))])),
         ("v6-extension-cut", "malformed", lambda c: v6(c.randbytes(c.randrange(8)), c.choice([0, 43, 44, 51, 60]))),
         ("v6-nine-extensions", "malformed", lambda c: v6(udp(c), extensions=[padding()] * c.randint(9, 40))),
         ("v6-hop-by-hop-later", "malformed", lambda c: v6(udp(c), extensions=[padding(), padding(0)])),
         ("v6-routing-0", "malformed",
-         lambda c: v6(udp(c), extensions=[padding()] * c.randrange(3) + [(43, bytes([2, 0, 1, 0, 0, 0, 0]) + CAROL6.packed)])),
+         lambda c: v6(udp(c), extensions=[padding()] * c.randrange(3)
+                      + [(43, bytes([2, 0, 1, 0, 0, 0, 0]) + CAROL6.packed)])),
         ("v6-two-fragments", "malformed", lambda c: v6(udp(c), extensions=[piece(0, 0), piece(0, 0)])),
         ("v6-tiny-fragment", "malformed", lambda c: v6(even(c, c.randint(1, 2)), TCP, extensions=[piece(0, 1)])),
         ("v6-overwriting-fragment", "malformed", lambda c: v6(even(c, 4), TCP, extensions=[piece(1, 0)])),
@@ -201,7 +206,8 @@ def plain_v6():
         ("v6-later-fragment", "to-carol",
          lambda c: v6(even(c, 3), c.choice([TCP, UDP, 0, 43, 44, 58]), extensions=[piece(c.randint(2, 99), 1)])),
         ("v6-atomic-fragment", "to-carol", lambda c: v6(udp(c), extensions=[piece(0, 0)])),
-        ("v6-protocol", "to-carol", lambda c: v6(c.randbytes(c.randrange(60)), c.choice([2, 41, 50, 59, 132, 135, 255]))),
+        ("v6-protocol", "to-carol",
+         lambda c: v6(c.randbytes(c.randrange(60)), c.choice([2, 41, 50, 59, 132, 135, 255]))),
         ("v6-icmp", "to-carol", lambda c: v6(c.randbytes(c.randrange(60)), 58)),
         ("v6-outward", "to-host", lambda c: v6(udp(c), to=c.choice(away))),
     ]
@@ -350,14 +356,21 @@ class Device:
     def settle(self):
         """Pings carol: the answer proves that all frames sent before have been read and judged."""
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as link:
-            link.settimeout(1)
-            answers = {self.ping()}
-            while True:
-                try:
-                    if link.recv(2000)[20:28] in answers:
-                        return
-                except TimeoutError:  # what the kernel cut has filled the queue
-                    answers.add(self.ping())
+            patience = 0.02
+            while not self.answered(link, self.ping(), patience):
+                patience = min(2 * patience, 2)  # it is slow, or what the kernel cut has filled the queue
+
+    def answered(self, link, answer, seconds):
+        """Whether that answer comes in time. An earlier one would not say that the last ping has been read."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            link.settimeout(left)
+            try:
+                if link.recv(2000)[20:28] == answer:
+                    return True
+            except TimeoutError:
+                break
+        return False
 
     def ping(self):
         """Sends one, and gives what the answer will be."""

@@ -200,7 +200,7 @@ counter() {
   local before=$MARK line
   mark
   kill -USR1 "$EMPEROR_PID"
-  wait_for 5 status_line "$1" || { MARK=$before; return 1; }
+  wait_for 15 status_line "$1" || { MARK=$before; return 1; }
   line=$(status_line "$1")
   MARK=$before
   grep -oE "(^| )${2//./\\.}=[0-9]+" <<<"$line" | tail -n 1 | cut -d= -f2
@@ -211,7 +211,7 @@ status_says() {
   shift
   mark
   kill -USR1 "$EMPEROR_PID"
-  wait_for 5 status_line "$name" >/dev/null || { echo "no status of $name"; return 1; }
+  wait_for 15 status_line "$name" >/dev/null || { echo "no status of $name"; return 1; }
   line=$(status_line "$name")
   for text; do
     case $line in *"$text"*) ;; *) printf 'wanted: %s\ngot:    %s\n' "$text" "$line"; return 1 ;; esac

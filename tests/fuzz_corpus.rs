@@ -14,7 +14,7 @@ use std::fs;
 use std::panic::{RefUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use bodies::{TARGETS, files, frames};
+use bodies::{TARGETS, fabric, files, frames};
 
 /// More would slow down whoever only wants to know whether all is well.
 const MOST_FILES: usize = 300;
@@ -65,7 +65,7 @@ fn every_described_frame_holds_from_every_port_under_every_rule() {
     for from in [0, 1, 2, 3, 4] {
         for rules in 0..64 {
             try_each(&described, |frame| {
-                frames::forward(&[&[from, rules], frame].concat())
+                fabric::forward(&[&[from, rules], frame].concat())
             });
         }
     }

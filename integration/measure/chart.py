@@ -54,7 +54,7 @@ def _text(x, y, words, kind="", end=False):
 
 
 def _heading(machine, versions):
-    ran = f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}; medians"
+    ran = f"{machine['processor']}, {machine['cores']} cores, {machine['kernel']}; TCP with {machine['congestion']}; medians"
     peers = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [_text(GAP, 32, "mini-Emperor's router beside its rivals, same machine, same run", "title"),
             _text(GAP, 52, ran, "quiet"), _text(GAP, 69, peers, "quiet")], 92

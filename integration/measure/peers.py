@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+from .loads import CONGESTION
 from .space import read
 
 CONTENDERS = ("emperor", "veth", "relay", "uwsgi", "pasta", "slirp4netns")
@@ -116,4 +117,5 @@ def machine():
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     memory = int(read("/proc/meminfo", "MemTotal: 0").split()[1]) / 2**20
     return {"processor": models[0] if models else os.uname().machine, "cores": os.cpu_count(),
-            "memory_gib": round(memory), "kernel": f"{os.uname().sysname} {os.uname().release}"}
+            "memory_gib": round(memory), "kernel": f"{os.uname().sysname} {os.uname().release}",
+            "congestion": CONGESTION}

@@ -23,7 +23,7 @@ def short(value):
 
 
 def heading(machine, versions):
-    ran = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['kernel']}"
+    ran = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {machine['kernel']}; TCP with {machine['congestion']}"
     return "\n".join([ran, ", ".join(f"{name} {version}" for name, version in versions.items())])
 
 

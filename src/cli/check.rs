@@ -1,18 +1,15 @@
 //! `check`: judges files without running anything.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::json;
-
-use super::complain;
+use super::findings::Findings;
 use super::reading::{MOST, definitions, owned, read};
 use crate::config::load;
 use crate::config::{
-    Claimed, Claims, Conflict, Definition, Owner, Place, Places, Problem, Settings, Severity, World,
+    Claimed, Claims, Conflict, Definition, Owner, Places, Problem, Settings, Severity, World,
 };
 
 /// How the problems are shown.
@@ -24,14 +21,13 @@ pub enum Format {
     Json,
 }
 
-/// What was found.
-struct Findings<'a> {
+/// The files are being judged.
+struct Check<'a> {
     places: &'a Places,
     world: &'a dyn World,
-    /// One entry a file: its problems and its text, if that could be read.
-    files: Vec<(Vec<Problem>, Option<String>)>,
+    findings: Findings,
     claims: Claims,
-    /// By place in `files`: bad definitions, which claim what no good one has.
+    /// By place in `findings`: bad definitions, which claim what no good one has.
     drafts: Vec<(usize, Definition)>,
 }
 
@@ -56,54 +52,48 @@ pub fn run(
     ExitCode::from(u8::from(failed))
 }
 
-fn judge<'a>(
-    target: Option<&Path>,
-    config: Option<&Path>,
-    places: &'a Places,
-    world: &'a dyn World,
-) -> Findings<'a> {
-    let mut findings = Findings {
+fn judge(target: Option<&Path>, config: Option<&Path>, places: &Places, world: &dyn World) -> Findings {
+    let mut check = Check {
         places,
         world,
-        files: Vec::new(),
+        findings: Findings::default(),
         claims: Claims::new(),
         drafts: Vec::new(),
     };
     let is_settings =
         |target: &Path| target.file_name() == Some(OsStr::new("emperor.yaml")) || config == Some(target);
     if let Some(settings) = target.filter(|target| is_settings(target)) {
-        findings.settings(settings, true);
+        check.settings(settings, true);
     } else {
         let named = config.unwrap_or(&places.settings);
-        if let Some(settings) = findings.settings(named, config.is_some()) {
+        if let Some(settings) = check.settings(named, config.is_some()) {
             match target {
-                Some(target) => findings.target(target, &settings),
+                Some(target) => check.target(target, &settings),
                 None => settings
                     .vassals
                     .iter()
-                    .for_each(|directory| findings.target(directory, &settings)),
+                    .for_each(|directory| check.target(directory, &settings)),
             }
-            findings.claim_drafts();
+            check.claim_drafts();
         }
     }
-    findings
+    check.findings
 }
 
-impl Findings<'_> {
+impl Check<'_> {
     /// Judges the settings. A file that is not there counts as none, unless it `must_exist`.
     fn settings(&mut self, path: &Path, must_exist: bool) -> Option<Settings> {
         let text = match read(path) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => None,
             Err(error) => {
-                self.unreadable(path, &error);
+                self.findings.unreadable(path, &error);
                 return None;
             }
         };
         let judged = load::settings_bytes(path, text.as_deref(), self.places, self.world);
         if let Some(text) = text {
-            self.files
-                .push((judged.problems, Some(String::from_utf8_lossy(&text).into_owned())));
+            self.findings.add(judged.problems, &text);
         }
         judged.value
     }
@@ -113,12 +103,12 @@ impl Findings<'_> {
             let mut text = Vec::new();
             match io::stdin().lock().take(MOST).read_to_end(&mut text) {
                 Ok(_) => self.definition(target, &text, None, settings),
-                Err(error) => self.unreadable(target, &error),
+                Err(error) => self.findings.unreadable(target, &error),
             }
         } else if target.is_dir() {
             match definitions(target) {
                 Ok(paths) => paths.iter().for_each(|path| self.file(path, settings)),
-                Err(error) => self.unreadable(target, &error),
+                Err(error) => self.findings.unreadable(target, &error),
             }
         } else {
             self.file(target, settings);
@@ -133,7 +123,7 @@ impl Findings<'_> {
         };
         match found {
             Ok((text, owner)) => self.definition(path, &text, owner, settings),
-            Err(error) => self.unreadable(path, &error),
+            Err(error) => self.findings.unreadable(path, &error),
         }
     }
 
@@ -143,24 +133,17 @@ impl Findings<'_> {
         if let Some(definition) = judged.value {
             problems.extend(self.claim(&definition, text));
         }
+        let at = self.findings.add(problems, text);
         self.drafts
-            .extend(judged.draft.map(|definition| (self.files.len(), definition)));
-        self.files
-            .push((problems, Some(String::from_utf8_lossy(text).into_owned())));
+            .extend(judged.draft.map(|definition| (at, definition)));
     }
 
     /// A file that is wrong in itself hears of its claims as well, not only when the rest is right.
     fn claim_drafts(&mut self) {
         for (at, definition) in std::mem::take(&mut self.drafts) {
-            let text = self
-                .files
-                .get(at)
-                .and_then(|(_, text)| text.clone())
-                .unwrap_or_default();
+            let text = self.findings.text_of(at).unwrap_or_default().to_owned();
             let problems = self.claim(&definition, text.as_bytes());
-            if let Some((known, _)) = self.files.get_mut(at) {
-                known.extend(problems);
-            }
+            self.findings.add_to(at, problems);
         }
     }
 
@@ -168,54 +151,6 @@ impl Findings<'_> {
     fn claim(&mut self, definition: &Definition, text: &[u8]) -> Vec<Problem> {
         let conflicts = self.claims.claim(definition).err().unwrap_or_default();
         conflicts.iter().map(|conflict| problem(conflict, text)).collect()
-    }
-
-    fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        let problem = Problem {
-            severity: Severity::Error,
-            path: path.to_owned(),
-            place: None,
-            message: format!("cannot be read: {error}"),
-            help: None,
-        };
-        self.files.push((vec![problem], None));
-    }
-
-    fn count(&self, severity: Severity) -> usize {
-        self.files
-            .iter()
-            .flat_map(|(problems, _)| problems)
-            .filter(|one| one.severity == severity)
-            .count()
-    }
-
-    fn text(&self) -> String {
-        let mut all = String::new();
-        for (problems, text) in &self.files {
-            // The stream drops the colours where nobody can see them.
-            all.push_str(&complain::report(problems, text.as_deref(), true));
-        }
-        let plural = |count: usize, what: &str| {
-            if count == 1 {
-                format!("1 {what}")
-            } else {
-                format!("{count} {what}s")
-            }
-        };
-        let errors = plural(self.count(Severity::Error), "error");
-        let warnings = plural(self.count(Severity::Warning), "warning");
-        let _ = writeln!(all, "{}, {errors}, {warnings}", plural(self.files.len(), "file"));
-        all
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let problems: Vec<_> = self
-            .files
-            .iter()
-            .flat_map(|(problems, _)| problems)
-            .map(as_json)
-            .collect();
-        json!({ "problems": problems })
     }
 }
 
@@ -236,53 +171,14 @@ fn problem(conflict: &Conflict, text: &[u8]) -> Problem {
     }
 }
 
-fn as_json(problem: &Problem) -> serde_json::Value {
-    json!({
-        "path": problem.path.to_string_lossy(),
-        "line": problem.place.map(|Place { line, .. }| line),
-        "column": problem.place.map(|Place { column, .. }| column),
-        "severity": problem.severity.to_string(),
-        "message": problem.message,
-        "help": problem.help,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::config::{Identities, User};
-
-    /// A host that has everything.
-    struct Host;
-
-    impl World for Host {
-        fn user(&self, name: &str) -> Option<User> {
-            Some(User {
-                name: name.to_owned(),
-                uid: 1,
-                gid: 1,
-                home: "/".into(),
-            })
-        }
-
-        fn group(&self, _: &str) -> Option<u32> {
-            Some(1)
-        }
-
-        fn is_executable(&self, _: &str, _: &str) -> bool {
-            true
-        }
-
-        fn is_directory(&self, _: &Path) -> bool {
-            true
-        }
-
-        fn identities(&self) -> Identities {
-            Identities::Any
-        }
-    }
+    use crate::config::world::Anywhere;
 
     /// Places under a directory that holds these files.
     fn with(files: &[(&str, &str)]) -> (tempfile::TempDir, Places) {
@@ -307,9 +203,9 @@ mod tests {
         let (root, places) = with(files);
         let config = config.map(|config| root.path().join(config));
         let target = root.path().join(target);
-        let findings = judge(Some(&target), config.as_deref(), &places, &Host);
+        let findings = judge(Some(&target), config.as_deref(), &places, &Anywhere);
         let prefix = format!("{}/", root.path().display());
-        let problems = findings.files.iter().flat_map(|(problems, _)| problems);
+        let problems = findings.problems();
         let lines = problems
             .map(|problem| problem.to_string().replace(&prefix, ""))
             .collect();
@@ -384,8 +280,8 @@ mod tests {
         fs::create_dir(target.join("a.yaml")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", target.join("b.yaml")).unwrap();
         std::os::unix::fs::symlink("nowhere", target.join("c.yaml")).unwrap();
-        let findings = judge(Some(&target), None, &places, &Host);
-        assert_eq!(findings.files.len(), 2);
+        let findings = judge(Some(&target), None, &places, &Anywhere);
+        assert_eq!(findings.files(), 2);
         assert!(findings.text().contains("cannot be read: it is no regular file"));
         assert_eq!(findings.count(Severity::Error), 2);
     }
@@ -405,7 +301,7 @@ mod tests {
     #[test]
     fn json_has_every_field() {
         let (root, places) = with(&[("vassals/a.yaml", "command: x\n")]);
-        let json = judge(Some(&root.path().join("vassals")), None, &places, &Host).json();
+        let json = judge(Some(&root.path().join("vassals")), None, &places, &Anywhere).json();
         assert_eq!(
             json["problems"],
             json!([{

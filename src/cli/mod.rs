@@ -3,6 +3,7 @@
 pub mod check;
 pub mod complain;
 pub mod demo;
+mod findings;
 mod reading;
 pub mod run;
 pub mod schema;

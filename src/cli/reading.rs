@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Owner, load};
+use crate::config::{Owner, file_name, load};
 use crate::host::owner::Directory;
 use crate::host::reading::{self, Content};
 
@@ -48,7 +48,7 @@ pub(super) fn definitions(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if load::is_definition(&entry.file_name()) && !entry.path().is_dir() {
+        if file_name::is_definition(&entry.file_name()) && !entry.path().is_dir() {
             paths.push(entry.path());
         }
     }

@@ -1,10 +1,10 @@
 //! From the bytes of a file to what it means, with every problem at once.
 
-use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::definition::{Definition, Name};
+use super::definition::Definition;
+use super::file_name::name_of;
 use super::judge::{self, Bench};
 use super::judge_owner;
 use super::judge_settings;
@@ -117,16 +117,6 @@ pub fn definition_of(
     finish(report, value)
 }
 
-/// Whether a file of that name is a definition: `*.yaml` or `*.yml`, and nobody's hidden, backup or swap
-/// file.
-pub fn is_definition(file_name: &OsStr) -> bool {
-    let Some(name) = file_name.to_str() else {
-        return false;
-    };
-    let stem = name.strip_suffix(".yaml").or_else(|| name.strip_suffix(".yml"));
-    stem.is_some_and(|stem| !stem.is_empty() && !name.starts_with(['.', '#', '~']))
-}
-
 /// Where a vassal's file names a fixed address; `None` if it does not.
 pub fn place_of_address(text: &[u8], address: IpAddr) -> Option<Place> {
     let written = vassal(text, &mut Report::new(Path::new("")))?;
@@ -186,24 +176,6 @@ fn tree(text: &[u8], report: &mut Report) -> Option<Option<Node>> {
             None
         }
     }
-}
-
-fn name_of(path: &Path, report: &mut Report) -> Option<Name> {
-    let stem = if path == Path::new("-") {
-        Some(OsStr::new("stdin"))
-    } else {
-        path.file_stem()
-    };
-    let name = stem.and_then(OsStr::to_str).and_then(Name::new);
-    if name.is_none() {
-        let stem = stem.unwrap_or_default().to_string_lossy().into_owned();
-        report.error(
-            None,
-            format!("its name gives a vassal no good name: {stem:?}"),
-            "rename it: 1 to 63 letters, digits, `-`, `_` and `.`, the first a letter or digit",
-        );
-    }
-    name
 }
 
 #[cfg(test)]
@@ -329,55 +301,6 @@ mod tests {
                 &Host(identities),
             );
             assert_eq!(judged.value.map(|web| web.identity), Some(None));
-        }
-    }
-
-    #[test]
-    fn only_good_stems_name_vassals() {
-        let settings = settings_from("");
-        let text = "command: [/bin/sh]";
-        for (file, name) in [
-            ("web.yaml", "web"),
-            ("a/b/web-1.x.yml", "web-1.x"),
-            ("-", "stdin"),
-        ] {
-            let name = Name::new(name);
-            assert_eq!(
-                judged(file, text, &settings).value.map(|web| web.name),
-                name,
-                "{file}"
-            );
-        }
-        for file in [
-            "-x.yaml",
-            "a b.yaml",
-            "ä.yaml",
-            ".yaml",
-            &format!("{}.yaml", "x".repeat(64)),
-        ] {
-            assert!(judged(file, text, &settings).value.is_none(), "{file}");
-        }
-    }
-
-    #[test]
-    fn only_yaml_files_that_nobody_hides_are_definitions() {
-        for name in ["web.yaml", "web.yml", "web.v2.yaml"] {
-            assert!(is_definition(OsStr::new(name)), "{name}");
-        }
-        for name in [
-            "",
-            ".yaml",
-            ".web.yaml",
-            "web.yaml~",
-            "web.yaml.bak",
-            ".web.yaml.swp",
-            "#web.yaml#",
-            "web.json",
-            "web",
-            "web.YAML",
-            "~web.yaml",
-        ] {
-            assert!(!is_definition(OsStr::new(name)), "{name}");
         }
     }
 

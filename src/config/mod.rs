@@ -7,6 +7,7 @@
 mod capability;
 pub mod claims;
 pub mod definition;
+pub mod file_name;
 mod judge;
 mod judge_demand;
 mod judge_hooks;

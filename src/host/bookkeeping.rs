@@ -145,8 +145,9 @@ impl Daemon {
         }
     }
 
-    /// Packets move: their counters are written down in a while.
+    /// Packets move: their counters are written down in a while, and the workers are looked at.
     pub(super) fn stirred(&mut self, now: Instant) {
+        self.workers.stirred(now);
         match self.counters {
             Counters::Written => self.counters = Counters::Due(now + COUNTERS),
             Counters::Due(_) => {}

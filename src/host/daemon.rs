@@ -203,6 +203,7 @@ impl Daemon {
             self.watch.deadline(),
             self.demands.deadline(),
             self.counters.deadline(now),
+            self.workers.deadline(),
             self.service.deadline(),
         ];
         let wake = wake.into_iter().flatten().min();
@@ -213,6 +214,8 @@ impl Daemon {
             Some(report) = self.reports.recv() => match report {
                 Report::Lost(lost) => self.device_lost(lost),
                 Report::Wanted(port) => self.wanted(port),
+                Report::Released(release) => self.workers.released(release),
+                Report::Kept(release) => self.workers.kept(release),
             },
             call = self.demands.next() => self.demanded(call),
             () = changed => self.look(),
@@ -250,6 +253,7 @@ impl Daemon {
             self.look_after_demands();
         }
         self.write_counters(now);
+        self.workers.balance(now, |port| self.fabric.traffic(port));
         self.service
             .turn(now, self.workers.pulse(), || self.workers.poke());
     }

@@ -18,6 +18,7 @@ pub mod facts;
 pub mod forwarding;
 pub mod hooks;
 pub mod init;
+mod known;
 pub mod life;
 pub mod limits;
 pub mod link;

@@ -1,24 +1,19 @@
 //! The control plane's side: who is attached, with which addresses and rules, compiled for the workers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::PortId;
-use super::counters::{Counters, Traffic};
+use super::counters::Traffic;
 use super::firewall::{Filter, mentions};
-use super::limiter::Limiter;
 use super::routes::Book;
-use super::tables::{Limiters, Policy, Port, Role, Tables, Wakefulness};
-use crate::config::definition::{Bandwidth, Name, Rate};
+use super::slots::{Kind, Slots, Tenant, UPLINK};
+use super::tables::{Policy, Port, Role, Tables, Wakefulness};
+use crate::config::definition::{Bandwidth, Name};
 use crate::config::rule::Chain;
-
-/// The slot of the uplink; nobody else ever has it.
-const UPLINK: u32 = 0;
-/// The lowest slot of a vassal.
-const FIRST_VASSAL: u32 = 1;
 
 /// Rules for all vassals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,50 +74,15 @@ pub enum AttachError {
 /// Everything that is attached to the router.
 #[derive(Debug)]
 pub struct Fabric {
-    slots: Vec<Slot>,
-    free: BTreeSet<u32>,
+    slots: Slots,
     names: BTreeMap<Name, u32>,
     uplink: Option<PortId>,
     book: Book,
     policy: GlobalPolicy,
-    workers: usize,
     /// What the workers last got of the global policy; taken away by a change.
     compiled_policy: Option<Arc<Policy>>,
     /// What the workers last got; taken away by a change.
     compiled: Option<Arc<Tables>>,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    generation: u32,
-    tenant: Option<Tenant>,
-}
-
-/// Who is in a slot.
-#[derive(Debug)]
-struct Tenant {
-    id: PortId,
-    kind: Kind,
-    counters: Arc<Counters>,
-    limits: Limiters,
-    /// What the workers last got of it; taken away by a change.
-    compiled: Option<Arc<Port>>,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Uplink { mtu: u16 },
-    Vassal(Attachment, Wakefulness),
-}
-
-impl Kind {
-    /// What a vassal brought along; the uplink brings nothing.
-    fn attachment(&self) -> Option<&Attachment> {
-        match self {
-            Self::Vassal(vassal, _) => Some(vassal),
-            Self::Uplink { .. } => None,
-        }
-    }
 }
 
 impl Fabric {
@@ -130,13 +90,11 @@ impl Fabric {
     /// family; `workers` is how many [`Router`](super::Router)s will count.
     pub fn new(subnets: &[IpNet], policy: GlobalPolicy, workers: usize) -> Self {
         Self {
-            slots: Vec::new(),
-            free: BTreeSet::new(),
+            slots: Slots::new(workers),
             names: BTreeMap::new(),
             uplink: None,
             book: Book::new(subnets),
             policy,
-            workers,
             compiled_policy: None,
             compiled: None,
         }
@@ -147,7 +105,8 @@ impl Fabric {
         if let Some(old) = self.uplink {
             self.detach(old);
         }
-        let id = self.occupy(UPLINK, Kind::Uplink { mtu });
+        let id = self.slots.occupy(UPLINK, Kind::Uplink { mtu });
+        self.compiled = None;
         self.uplink = Some(id);
         id
     }
@@ -174,8 +133,9 @@ impl Fabric {
             self.check_address(*address)?;
         }
         let (name, addresses) = (vassal.name.clone(), vassal.addresses.clone());
-        let index = self.free_index()?;
-        let id = self.occupy(index, Kind::Vassal(vassal, wakefulness));
+        let index = self.slots.free().ok_or(AttachError::Full)?;
+        let id = self.slots.occupy(index, Kind::Vassal(vassal, wakefulness));
+        self.compiled = None;
         for address in addresses {
             self.book.set(address, Some(id.index));
         }
@@ -186,7 +146,7 @@ impl Fabric {
 
     /// Gives a vassal other chains; false if the port is gone, or the uplink's.
     pub fn replace(&mut self, port: PortId, out: Chain, in_: Chain) -> bool {
-        let Some(tenant) = self.tenant_mut(port) else {
+        let Some(tenant) = self.slots.get_mut(port) else {
             return false;
         };
         let Kind::Vassal(vassal, _) = &mut tenant.kind else {
@@ -201,7 +161,7 @@ impl Fabric {
     /// Gives a vassal other limits; a direction whose limit stays the same goes on with what is in its bucket. False if
     /// the port is gone, or the uplink's.
     pub fn limit(&mut self, port: PortId, bandwidth: Bandwidth) -> bool {
-        let Some(tenant) = self.tenant_mut(port) else {
+        let Some(tenant) = self.slots.get_mut(port) else {
             return false;
         };
         let Kind::Vassal(vassal, _) = &mut tenant.kind else {
@@ -216,7 +176,7 @@ impl Fabric {
 
     /// A vassal is awake now; false if the port is gone, or the uplink's.
     pub fn wake(&mut self, port: PortId) -> bool {
-        let Some(tenant) = self.tenant_mut(port) else {
+        let Some(tenant) = self.slots.get_mut(port) else {
             return false;
         };
         let Kind::Vassal(_, wakefulness) = &mut tenant.kind else {
@@ -238,15 +198,11 @@ impl Fabric {
     /// Takes a port away and says what it had moved; `None` if it is gone already. Its addresses are free at once,
     /// its id names nobody any more.
     pub fn detach(&mut self, port: PortId) -> Option<Traffic> {
-        self.tenant(port)?;
-        let slot = self.slots.get_mut(port.slot())?;
-        let tenant = slot.tenant.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        let tenant = self.slots.vacate(port)?;
         self.compiled = None;
         match tenant.kind {
             Kind::Uplink { .. } => self.uplink = None,
             Kind::Vassal(vassal, _) => {
-                self.free.insert(port.index);
                 for address in vassal.addresses {
                     self.book.set(address, None);
                 }
@@ -259,7 +215,7 @@ impl Fabric {
 
     /// What a port has moved, summed over the workers; `None` if it is gone.
     pub fn traffic(&self, port: PortId) -> Option<Traffic> {
-        Some(self.tenant(port)?.counters.total())
+        Some(self.slots.get(port)?.counters.total())
     }
 
     /// What the workers are to read from now on. Without a change in between it is the same again.
@@ -278,31 +234,13 @@ impl Fabric {
     }
 }
 
-impl Limiters {
-    /// Keeps the bucket of a direction whose limit stays the same.
-    fn set(&mut self, bandwidth: Bandwidth) {
-        for (limiter, rate) in [(&mut self.out, bandwidth.out), (&mut self.in_, bandwidth.in_)] {
-            let current: Option<Rate> = limiter.as_ref().map(|limiter| limiter.rate());
-            if current != rate {
-                *limiter = rate.map(|rate| Arc::new(Limiter::new(rate)));
-            }
-        }
-    }
-}
-
 impl Fabric {
     fn check_address(&self, address: IpAddr) -> Result<(), AttachError> {
         if !self.book.is_usable(address) {
             return Err(AttachError::Unusable { address });
         }
-        let holder = self
-            .book
-            .holder(address)
-            .and_then(|slot| self.slots.get(slot as usize));
-        match holder
-            .and_then(|slot| slot.tenant.as_ref())
-            .and_then(|tenant| tenant.kind.attachment())
-        {
+        let holder = self.book.holder(address).and_then(|slot| self.slots.at(slot));
+        match holder.and_then(|tenant| tenant.kind.attachment()) {
             Some(vassal) => Err(AttachError::Held {
                 address,
                 by: vassal.name.clone(),
@@ -311,66 +249,13 @@ impl Fabric {
         }
     }
 
-    /// The lowest slot that a vassal can have.
-    fn free_index(&self) -> Result<u32, AttachError> {
-        let next = u32::try_from(self.slots.len().max(FIRST_VASSAL as usize)).ok();
-        let fresh = next.filter(|index| *index != u32::MAX);
-        self.free.first().copied().or(fresh).ok_or(AttachError::Full)
-    }
-
-    /// Puts somebody into a free slot.
-    fn occupy(&mut self, index: u32, kind: Kind) -> PortId {
-        let slot = index as usize;
-        if self.slots.len() <= slot {
-            self.slots.resize_with(slot + 1, Slot::default);
-        }
-        self.free.remove(&index);
-        self.compiled = None;
-        let slot = &mut self.slots[slot];
-        let id = PortId {
-            index,
-            generation: slot.generation,
-        };
-        let counters = Arc::new(Counters::new(self.workers));
-        let mut limits = Limiters::default();
-        limits.set(
-            kind.attachment()
-                .map(|vassal| vassal.bandwidth)
-                .unwrap_or_default(),
-        );
-        slot.tenant = Some(Tenant {
-            id,
-            kind,
-            counters,
-            limits,
-            compiled: None,
-        });
-        id
-    }
-
-    fn tenant(&self, port: PortId) -> Option<&Tenant> {
-        self.slots
-            .get(port.slot())?
-            .tenant
-            .as_ref()
-            .filter(|tenant| tenant.id == port)
-    }
-
-    fn tenant_mut(&mut self, port: PortId) -> Option<&mut Tenant> {
-        self.slots
-            .get_mut(port.slot())?
-            .tenant
-            .as_mut()
-            .filter(|tenant| tenant.id == port)
-    }
-
     /// Everything that speaks of `name` is compiled again: its addresses have changed.
     fn forget_mentions(&mut self, name: &Name) {
         let speaks = |chain: &Chain| mentions(chain).any(|mentioned| mentioned == name);
         if speaks(&self.policy.out) || speaks(&self.policy.in_) {
             self.compiled_policy = None;
         }
-        for tenant in self.slots.iter_mut().filter_map(|slot| slot.tenant.as_mut()) {
+        for tenant in self.slots.tenants_mut() {
             let attachment = tenant.kind.attachment();
             if attachment.is_some_and(|vassal| speaks(&vassal.out) || speaks(&vassal.in_)) {
                 tenant.compiled = None;
@@ -394,13 +279,12 @@ impl Fabric {
     fn compile_ports(&mut self) -> Vec<Option<Arc<Port>>> {
         let ports: Vec<_> = self
             .slots
-            .iter()
-            .map(|slot| self.compile_port(slot.tenant.as_ref()?))
+            .all()
+            .map(|tenant| self.compile_port(tenant?))
             .collect();
-        for (slot, port) in self.slots.iter_mut().zip(&ports) {
-            if let Some(tenant) = &mut slot.tenant {
-                tenant.compiled.clone_from(port);
-            }
+        for tenant in self.slots.tenants_mut() {
+            let port = ports.get(tenant.id.slot());
+            tenant.compiled = port.and_then(Option::clone);
         }
         ports
     }
@@ -437,11 +321,9 @@ impl Fabric {
 
     /// The addresses of the vassal of that name; none if there is no such vassal.
     fn addresses(&self, name: &Name) -> &[IpAddr] {
-        let slot = self
-            .names
+        self.names
             .get(name)
-            .and_then(|slot| self.slots.get(*slot as usize));
-        slot.and_then(|slot| slot.tenant.as_ref())
+            .and_then(|slot| self.slots.at(*slot))
             .and_then(|tenant| tenant.kind.attachment())
             .map_or(&[], |vassal| &vassal.addresses)
     }

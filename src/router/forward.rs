@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::buckets::Buckets;
 use super::firewall::Filter;
-use super::limiter::Limiter;
+use super::limiter::{Limiter, Limiters};
 use super::routes::Place;
-use super::tables::{Limiters, Port, Role, Tables, Wakefulness};
+use super::tables::{Port, Role, Tables, Wakefulness};
 use super::{PortId, Reason, Verdict};
 use crate::config::rule::Action;
 use crate::packet::{Complaint, Frame, Packet, icmp};

@@ -12,16 +12,41 @@
 //! tun: the kernel takes a packet off the sender's account when it enters the tun's queue (`tun_net_xmit` orphans
 //! it), so TCP would fill the whole queue, which is seconds of delay at such a rate, and lose packets all the same.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::config::definition::Rate;
+use crate::config::definition::{Bandwidth, Rate};
 
 /// Time is counted in parts of a nanosecond, so that a small packet at a high rate costs more than nothing. 64 bits
 /// last for 36 years.
 const TICKS_PER_NANOSECOND: u64 = 16;
 const TICKS_PER_SECOND: u64 = TICKS_PER_NANOSECOND * 1_000_000_000;
+
+/// Those of one port; a direction without a limit has none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limiters {
+    pub(super) out: Option<Arc<Limiter>>,
+    pub(super) in_: Option<Arc<Limiter>>,
+}
+
+impl Limiters {
+    /// Full buckets; none without a `bandwidth`.
+    pub(super) fn of(bandwidth: Option<Bandwidth>) -> Self {
+        let mut limiters = Self::default();
+        limiters.set(bandwidth.unwrap_or_default());
+        limiters
+    }
+
+    /// Keeps the bucket of a direction whose limit stays the same.
+    pub(super) fn set(&mut self, bandwidth: Bandwidth) {
+        for (limiter, rate) in [(&mut self.out, bandwidth.out), (&mut self.in_, bandwidth.in_)] {
+            if limiter.as_ref().map(|limiter| limiter.rate) != rate {
+                *limiter = rate.map(|rate| Arc::new(Limiter::new(rate)));
+            }
+        }
+    }
+}
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -44,11 +69,6 @@ impl Limiter {
             beginning: OnceLock::new(),
             paid: AtomicU64::new(0),
         }
-    }
-
-    /// What it holds to.
-    pub(super) fn rate(&self) -> Rate {
-        self.rate
     }
 
     /// Takes `bytes` out of the bucket at `now`, if there is anything in it. Workers need not agree about the time to

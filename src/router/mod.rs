@@ -27,6 +27,7 @@ mod firewall;
 mod forward;
 mod limiter;
 mod routes;
+mod slots;
 mod tables;
 
 pub use crate::packet::{Complaint, MAX_FRAME, VNET_HEADER};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::PortId;
 use super::counters::Counters;
 use super::firewall::Filter;
-use super::limiter::Limiter;
+use super::limiter::Limiters;
 use super::routes::Routes;
 use crate::config::definition::Name;
 use crate::packet::Address;
@@ -61,13 +61,6 @@ pub(super) enum Role {
         in_: Filter,
         limits: Limiters,
     },
-}
-
-/// The limiters of one port.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Limiters {
-    pub(super) out: Option<Arc<Limiter>>,
-    pub(super) in_: Option<Arc<Limiter>>,
 }
 
 impl Tables {

@@ -35,8 +35,8 @@ const NO_READ: u64 = 1 << 31;
 const WRITE: u64 = NO_READ | 1 << 30;
 /// The user data of the poll.
 const POLL: u64 = NO_READ | 1;
-/// The user data of a cancellation.
-const CANCEL: u64 = NO_READ | 2;
+/// Marks a cancellation; the rest is the token of the read that is to end.
+const CANCEL: u64 = NO_READ | 1 << 29;
 
 /// What the kernel reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,11 @@ pub enum Done {
         token: u64,
         /// Why; `ENOBUFS`: all buffers were in use.
         errno: Errno,
+    },
+    /// There is no read to cancel.
+    NotFound {
+        /// As it was given to [`Ring::cancel`].
+        token: u64,
     },
     /// The write from this buffer is over, and the buffer is ours again.
     Written {
@@ -142,7 +147,7 @@ impl Ring {
         submitter.register_enable_rings()
     }
 
-    /// Reads from `file` until it ends or is cancelled. Bit 31 of `token` must be clear.
+    /// Reads from `file` until it ends or is cancelled. Bits 29 to 31 of `token` must be clear.
     ///
     /// # Errors
     /// If the kernel does not take requests.
@@ -151,13 +156,14 @@ impl Ring {
         self.push(&request.user_data(token & !NO_READ))
     }
 
-    /// Ends the read of that token; it reports `ECANCELED`.
+    /// Ends the read of that token; it reports `ECANCELED`. If there is none, [`Done::NotFound`] says so.
     ///
     /// # Errors
     /// If the kernel does not take requests.
     pub fn cancel(&mut self, token: u64) -> Result<(), Errno> {
         let request = opcode::AsyncCancel::new(token & !NO_READ).build();
-        self.push(&request.flags(Flags::SKIP_SUCCESS).user_data(CANCEL))
+        let request = request.flags(Flags::SKIP_SUCCESS);
+        self.push(&request.user_data(CANCEL | token & !NO_READ))
     }
 
     /// Watches for `file` to become readable.
@@ -288,8 +294,12 @@ impl Ring {
         }
         match token {
             POLL => Some(Done::Polled { more }),
-            CANCEL => None,
-            _ => self.over(token, result),
+            _ if token & WRITE == WRITE => self.over(token, result),
+            // With any other outcome its end is reported by the read itself.
+            _ if result == -libc::ENOENT => Some(Done::NotFound {
+                token: token & !CANCEL,
+            }),
+            _ => None,
         }
     }
 

@@ -11,40 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mini_emperor::config::definition::{OnDemand, Trigger};
-use mini_emperor::config::{Definition, Identities, Name, Places, Settings, User, World, load};
+use mini_emperor::config::world::Anywhere;
+use mini_emperor::config::{Definition, Name, Places, Settings, load};
 use mini_emperor::emperor::addresses::AddressBook;
 use mini_emperor::emperor::state::{End, Life, State};
 use mini_emperor::emperor::{Action, Emperor, Event, Word};
-
-/// A host that knows everybody.
-pub(crate) struct Host;
-
-impl World for Host {
-    fn user(&self, name: &str) -> Option<User> {
-        Some(User {
-            name: name.to_owned(),
-            uid: 1,
-            gid: 1,
-            home: "/".into(),
-        })
-    }
-
-    fn group(&self, _: &str) -> Option<u32> {
-        Some(1)
-    }
-
-    fn is_executable(&self, _: &str, _: &str) -> bool {
-        true
-    }
-
-    fn is_directory(&self, _: &Path) -> bool {
-        true
-    }
-
-    fn identities(&self) -> Identities {
-        Identities::Any
-    }
-}
 
 fn settings() -> Settings {
     let text = "router: {address: 10.107.0.1/29}";
@@ -55,7 +26,7 @@ fn settings() -> Settings {
         state_directory: "/s".into(),
         log_directory: "/l".into(),
     };
-    load::settings(Path::new("/e.yaml"), Some(text), &places, &Host)
+    load::settings(Path::new("/e.yaml"), Some(text), &places, &Anywhere)
         .value
         .unwrap()
 }
@@ -72,7 +43,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
 pub(crate) fn definition(name: &str, text: &str) -> Definition {
     let on_demand = text.contains("on_demand: true");
     let text = format!("command: [/bin/x]\n{}", text.replace("on_demand: true", ""));
-    let judged = load::definition(&path(name), text.as_bytes(), &settings(), &Host);
+    let judged = load::definition(&path(name), text.as_bytes(), &settings(), &Anywhere);
     let mut definition = judged.value.unwrap_or_else(|| panic!("{:?}", judged.problems));
     definition.on_demand = on_demand.then_some(OnDemand {
         trigger: Trigger::Packet,

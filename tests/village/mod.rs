@@ -5,9 +5,10 @@
     reason = "each test binary uses a part of it; failing is its way to report"
 )]
 
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use mini_emperor::config::Name;
@@ -21,7 +22,7 @@ use mini_emperor::host::workers::{Device, DeviceLost, Report, Workers};
 use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId, Traffic};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::namespace::{alone, block_on, within};
+use super::namespace::{alone, block_on, wait_until, within};
 
 pub(crate) const ENGINES: [Engine; 2] = [Engine::Epoll, Engine::IoUring];
 const WORKERS: usize = 2;
@@ -31,6 +32,11 @@ pub(crate) struct Village {
     pub(crate) fabric: Fabric,
     pub(crate) workers: Workers,
     pub(crate) reports: UnboundedReceiver<Report>,
+    /// Ports that another worker has been given.
+    pub(crate) moves: usize,
+    lost: VecDeque<DeviceLost>,
+    /// What the ports pretend to have done.
+    pretended: HashMap<PortId, u64>,
 }
 
 pub(crate) struct Member {
@@ -49,6 +55,9 @@ impl Village {
             fabric,
             workers,
             reports,
+            moves: 0,
+            lost: VecDeque::new(),
+            pretended: HashMap::new(),
         }
     }
 
@@ -86,11 +95,62 @@ impl Village {
 
     /// The next device that was reported as lost, if one has been.
     pub(crate) fn lost(&mut self) -> Option<DeviceLost> {
-        loop {
-            if let Report::Lost(lost) = self.reports.try_recv().ok()? {
-                return Some(lost);
+        self.hear();
+        self.lost.pop_front()
+    }
+
+    /// Does what the daemon does with the reports of the workers.
+    pub(crate) fn hear(&mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Lost(lost) => self.lost.push_back(lost),
+                Report::Wanted(_) => {}
+                Report::Released(release) => {
+                    self.moves += 1;
+                    self.workers.released(release);
+                }
+                Report::Kept(release) => self.workers.kept(release),
             }
         }
+    }
+
+    /// Shares the work of the workers by what was counted.
+    pub(crate) fn look_at_work(&mut self) {
+        let now = Instant::now();
+        self.workers.stirred(now);
+        let due = self.workers.deadline().unwrap();
+        self.workers.balance(due, |port| self.fabric.traffic(port));
+    }
+
+    /// Shares the work of the workers as if each port had sent `more` packets.
+    pub(crate) fn begin_to_share(&mut self, more: impl Fn(PortId) -> u64) {
+        self.workers.stirred(Instant::now());
+        let due = self.workers.deadline().unwrap();
+        let pretended = std::cell::RefCell::new(std::mem::take(&mut self.pretended));
+        self.workers.balance(due, |port| {
+            let mut pretended = pretended.borrow_mut();
+            let packets = pretended.entry(port).or_default();
+            *packets += more(port);
+            Some(Traffic {
+                transmit_packets: *packets,
+                ..Traffic::default()
+            })
+        });
+        self.pretended = pretended.into_inner();
+    }
+
+    /// The same, until a port has been given to another worker.
+    pub(crate) fn share_work(&mut self, more: impl Fn(PortId) -> u64) {
+        let before = self.moves;
+        self.begin_to_share(more);
+        wait_until("a port is read by another worker", || {
+            self.hear();
+            if self.moves > before {
+                Ok(())
+            } else {
+                Err("nothing moved")
+            }
+        });
     }
 
     pub(crate) fn traffic(&self, member: &Member) -> Traffic {

@@ -16,7 +16,7 @@ use crate::packet::{Packet, Pieces};
 use crate::router::{ANSWER, MAX_FRAME, Port, PortId, Reason, Router, VNET_HEADER, Verdict, Wakefulness};
 
 use super::waiting_room::{LATE, Queue, WaitingRoom};
-use super::{Device, DeviceLost, Plane, Report};
+use super::{Device, DeviceLost, Plane, Release, Report};
 
 /// Into more pieces no honest sender's frame is cut: 64 KiB of the smallest segments in use.
 const MOST_PIECES: usize = 256;
@@ -94,6 +94,17 @@ impl Desk {
     /// `port` cannot be read any more.
     pub(super) fn lose(&self, port: PortId, errno: Errno) {
         let _ = self.reports.send(Report::Lost(DeviceLost { port, errno }));
+    }
+
+    /// Whether frames of `port` wait here for a vassal that sleeps.
+    pub(super) fn keeps_frames_of(&self, port: PortId) -> bool {
+        self.room.has_frames_of(port)
+    }
+
+    /// A device that another worker is to read is read here no more, or is `kept` here.
+    pub(super) fn release(&self, release: Release, kept: bool) {
+        let report = if kept { Report::Kept } else { Report::Released };
+        let _ = self.reports.send(report(release));
     }
 
     /// Judges a frame that came from `from`, and does all that there is to do but write it as it is.

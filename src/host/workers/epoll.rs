@@ -47,18 +47,20 @@ impl EpollEngine {
     }
 
     /// Takes one burst of frames from one port.
-    fn drain(&mut self, desk: &mut Desk, port: PortId) -> usize {
+    fn drain(&mut self, desk: &mut Desk, port: PortId, turn: &mut Turn) {
         // A slot that has a new holder: this event was about the old one.
         let Some(device) = desk.device(port).cloned() else {
-            return 0;
+            return;
         };
-        for taken in 0..BURST {
+        for _ in 0..BURST {
             match read(&device.tun, &mut self.frame) {
                 Ok(length) => {
                     self.troubles = 0;
                     self.pass(desk, port, length);
+                    turn.frames += 1;
+                    turn.longest = turn.longest.max(length);
                 }
-                Err(Errno::EAGAIN) => return taken,
+                Err(Errno::EAGAIN) => return,
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
                     self.troubles += 1;
@@ -66,11 +68,10 @@ impl EpollEngine {
                         let _ = self.epoll.delete(&device.tun);
                         desk.lose(port, errno);
                     }
-                    return taken;
+                    return;
                 }
             }
         }
-        BURST
     }
 
     /// One frame: judged, then written if it is to go as it is.
@@ -102,6 +103,10 @@ impl Carrier for EpollEngine {
         let _ = self.epoll.delete(device.tun.as_fd());
     }
 
+    fn is_ending(&self, _: PortId) -> bool {
+        false
+    }
+
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
         let timeout = if wait {
             EpollTimeout::NONE
@@ -122,7 +127,7 @@ impl Carrier for EpollEngine {
                     let _ = self.poke.read(); // before the orders: a later one pokes again
                     turn.poked = true;
                 }
-                token => turn.frames += self.drain(desk, PortId::from_token(token)),
+                token => self.drain(desk, PortId::from_token(token), &mut turn),
             }
         }
         Ok(turn)

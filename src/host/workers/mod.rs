@@ -1,7 +1,8 @@
 //! The router's threads: frames in from the tuns they own, out to any.
 //!
 //! Each worker owns the *read* side of some ports and may write to all of them; so the frames of one flow,
-//! which come from one port, are handled by one thread in their order. What a frame may do is decided by
+//! which come from one port, are handled by one thread in their order. A port that would be better off with another
+//! worker is given to it when the old one has handled the last frame that it read. What a frame may do is decided by
 //! the pure [`Router`](crate::router::Router) at a worker's desk; an [`engine`](Engine) only carries frames
 //! to it and from it.
 //!
@@ -42,6 +43,7 @@
 mod desk;
 mod epoll;
 mod patience;
+mod rota;
 mod uring;
 mod waiting_room;
 mod worker;
@@ -51,17 +53,25 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::settings::Engine as Wish;
-use crate::router::{PortId, Tables};
+use crate::router::{PortId, Reason, Tables, Traffic};
 
 use super::error::{Doing, HostError};
 use super::pulse::Pulse;
 use super::tun::Offloads;
+use patience::Rush;
+use rota::Rota;
+
+/// How often it is looked at who does how much, while packets move.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Copying so many bytes takes about as long as all else that is done for a packet.
+const BYTES_LIKE_A_PACKET: u64 = 8192;
 
 /// What the workers work with: the tables and, by port index, the devices.
 pub struct Plane {
@@ -120,7 +130,15 @@ pub enum Report {
     Lost(DeviceLost),
     /// A frame waits for the vassal of this port, which sleeps.
     Wanted(PortId),
+    /// For [`Workers::released`].
+    Released(Release),
+    /// For [`Workers::kept`].
+    Kept(Release),
 }
+
+/// A worker reads a device no more, whose frames another one is to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release(u64);
 
 /// What a worker has let go of; dropped where it delays nobody.
 #[allow(dead_code, reason = "held, then dropped")]
@@ -137,6 +155,8 @@ enum Order {
     Watch(Arc<Device>),
     /// Read from it no more.
     Forget(Arc<Device>),
+    /// Read from it no more, and say when its last frame has been written.
+    Release(Arc<Device>, Release),
     /// End.
     End,
 }
@@ -165,8 +185,12 @@ pub struct Workers {
     engine: Engine,
     count: usize,
     threads: Vec<Thread>,
+    rota: Rota,
+    /// When the rota is looked at next.
+    look: Option<Instant>,
     closer: Sender<Retired>,
     pulse: Arc<Pulse>,
+    rush: Arc<Rush>,
 }
 
 struct Thread {
@@ -204,8 +228,11 @@ impl Workers {
             },
             count,
             threads: Vec::with_capacity(count),
+            rota: Rota::new(count),
+            look: None,
             closer,
             pulse: Arc::new(Pulse::new(count)),
+            rush: Arc::new(Rush::new(Instant::now())),
         };
         while workers.threads.len() < count {
             match workers.start_one(reports) {
@@ -237,7 +264,7 @@ impl Workers {
             self.threads.push(thread);
         }
         for device in self.plane.devices.iter().flatten() {
-            self.tell_owner(device.port, Order::Watch(device.clone()));
+            self.tell(self.rota.reader(device.port), Order::Watch(device.clone()));
         }
         Ok(())
     }
@@ -279,7 +306,8 @@ impl Workers {
         }
         devices[index] = Some(device.clone());
         self.swap(Plane { tables, devices });
-        self.tell_owner(device.port, Order::Watch(device.clone()));
+        let reader = self.rota.admit(device.port);
+        self.tell(Some(reader), Order::Watch(device.clone()));
         device
     }
 
@@ -290,9 +318,55 @@ impl Workers {
         let device = slot.and_then(|slot| slot.take_if(|device| device.port == port));
         // In this order: a worker that has no such device any more does not begin to read it anew.
         self.swap(Plane { tables, devices });
+        let reader = self.rota.dismiss(port);
         if let Some(device) = device {
-            self.tell_owner(port, Order::Forget(device));
+            self.tell(reader, Order::Forget(device));
         }
+    }
+
+    /// Packets have [stirred](Pulse::stirred): in a while [`balance`](Self::balance) has something to do.
+    pub fn stirred(&mut self, now: Instant) {
+        if self.count > 1 {
+            self.look.get_or_insert(now + LOOK_EVERY);
+        }
+    }
+
+    /// When [`balance`](Self::balance) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.look
+    }
+
+    /// Looks whether the work is shared evenly, by what the `traffic` of each port is by now, and begins to give a
+    /// port to another worker if that helps.
+    pub fn balance(&mut self, now: Instant, traffic: impl Fn(PortId) -> Option<Traffic>) {
+        if self.look.take_if(|look| *look <= now).is_none() {
+            return;
+        }
+        // Whoever goes on sending stirs anew.
+        self.pulse.rest();
+        let done = |port| traffic(port).map_or(0, |traffic| work(&traffic));
+        let Some(found) = self.rota.look(done) else {
+            return;
+        };
+        match self.plane.device(found.port).cloned() {
+            Some(device) => self.tell(Some(found.from), Order::Release(device, Release(found.number))),
+            None => self.rota.give_up(),
+        }
+    }
+
+    /// A worker has let go of a device: the next one reads it.
+    pub fn released(&mut self, release: Release) {
+        if let Some(found) = self.rota.let_go(release.0)
+            && let Some(device) = self.plane.device(found.port)
+        {
+            tracing::debug!(port = ?found.port, from = found.from, to = found.to, "read by another worker");
+            self.tell(Some(found.to), Order::Watch(device.clone()));
+        }
+    }
+
+    /// A worker keeps a device, since frames that came from it wait there.
+    pub fn kept(&mut self, release: Release) {
+        self.rota.keep(release.0);
     }
 
     fn start_one(&self, reports: &UnboundedSender<Report>) -> Result<Thread, HostError> {
@@ -309,6 +383,7 @@ impl Workers {
             closer: self.closer.clone(),
             reports: reports.clone(),
             pulse: self.pulse.clone(),
+            rush: self.rush.clone(),
         };
         let (started, ready): (Sender<Result<(), Errno>>, Receiver<_>) = channel();
         let handle = std::thread::Builder::new()
@@ -326,9 +401,8 @@ impl Workers {
         })
     }
 
-    fn tell_owner(&self, port: PortId, order: Order) {
-        let threads = &self.threads;
-        if let Some(thread) = threads.get(port.index as usize % threads.len().max(1)) {
+    fn tell(&self, worker: Option<usize>, order: Order) {
+        if let Some(thread) = worker.and_then(|worker| self.threads.get(worker)) {
             thread.tell(order);
         }
     }
@@ -345,6 +419,7 @@ impl Workers {
     }
 
     fn end(&mut self) {
+        self.rota.give_up();
         for thread in &self.threads {
             thread.tell(Order::End);
         }
@@ -354,6 +429,13 @@ impl Workers {
             }
         }
     }
+}
+
+/// What it costs a worker to read these packets: some for each, and some for its bytes.
+fn work(traffic: &Traffic) -> u64 {
+    // Those that found no room were read from somebody else.
+    let refused = traffic.dropped.total() - traffic.dropped.get(Reason::QueueFull);
+    traffic.transmit_packets + refused + traffic.transmit_bytes / BYTES_LIKE_A_PACKET
 }
 
 impl Thread {

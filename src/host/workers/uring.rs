@@ -37,6 +37,8 @@ pub(super) struct UringEngine {
     leaving: Vec<Option<Parcel>>,
     /// Reads to be asked for in the next turn.
     ended: Vec<PortId>,
+    /// Reads that are being cancelled.
+    ending: Vec<PortId>,
     troubles: u32,
 }
 
@@ -50,6 +52,7 @@ impl UringEngine {
             done: Vec::with_capacity(REPORTS),
             leaving: vec![None; BUFFERS.into()],
             ended: Vec::with_capacity(BUFFERS.into()),
+            ending: Vec::new(),
             troubles: 0,
         })
     }
@@ -62,7 +65,9 @@ impl UringEngine {
         {
             match done {
                 Done::Written { buffer, outcome } => self.settle(desk, buffer, outcome),
-                Done::Frame { .. } | Done::Ended { .. } | Done::Polled { .. } => self.done.push(done),
+                Done::Frame { .. } | Done::Ended { .. } | Done::NotFound { .. } | Done::Polled { .. } => {
+                    self.done.push(done);
+                }
             }
         }
     }
@@ -114,9 +119,9 @@ impl UringEngine {
         }
     }
 
-    /// A read has ended; it is asked for again, unless its device is gone.
+    /// A read has ended; it is asked for again, unless that was wanted or its device is gone.
     fn read_ended(&mut self, desk: &Desk, port: PortId, errno: Errno) {
-        if desk.device(port).is_none() {
+        if self.is_over(port) || desk.device(port).is_none() {
             return;
         }
         if errno != Errno::ENOBUFS {
@@ -127,6 +132,12 @@ impl UringEngine {
         } else {
             self.ended.push(port);
         }
+    }
+
+    /// Whether a read that has ended was being cancelled.
+    fn is_over(&mut self, port: PortId) -> bool {
+        let at = self.ending.iter().position(|ending| *ending == port);
+        at.map(|at| self.ending.swap_remove(at)).is_some()
     }
 
     /// Asks for the reads that have ended, if there are buffers for them. Else the writes that hold those are over after
@@ -150,9 +161,17 @@ impl Carrier for UringEngine {
     }
 
     fn forget(&mut self, device: &Device) {
+        let known = self.ended.len();
         self.ended.retain(|port| *port != device.port);
-        // A ring that takes no requests ends the worker at its next turn.
-        let _ = self.ring.cancel(device.port.to_token());
+        if self.ended.len() == known && !self.ending.contains(&device.port) {
+            self.ending.push(device.port);
+            // A ring that takes no requests ends the worker at its next turn.
+            let _ = self.ring.cancel(device.port.to_token());
+        }
+    }
+
+    fn is_ending(&self, port: PortId) -> bool {
+        self.ending.contains(&port)
     }
 
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
@@ -177,10 +196,15 @@ impl Carrier for UringEngine {
                     let port = PortId::from_token(token);
                     self.pass(desk, port, buffer, length);
                     turn.frames += 1;
+                    turn.longest = turn.longest.max(length);
                     self.troubles = 0;
-                    if !more && desk.device(port).is_some() {
+                    if !more && !self.is_over(port) && desk.device(port).is_some() {
                         self.ended.push(port);
                     }
+                }
+                // It had ended before, and that was reported or its port was lost.
+                Done::NotFound { token } => {
+                    self.is_over(PortId::from_token(token));
                 }
                 Done::Ended { token, errno } => self.read_ended(desk, PortId::from_token(token), errno),
                 Done::Polled { more } => {

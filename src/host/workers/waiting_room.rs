@@ -84,6 +84,12 @@ impl WaitingRoom {
         opens_connection(&packet, frame) || queue.any(|(_, guest)| belongs(guest))
     }
 
+    /// Whether frames of the port `from` wait.
+    pub(super) fn has_frames_of(&self, from: PortId) -> bool {
+        let mut guests = self.queues.values().flat_map(|queue| &queue.guests);
+        guests.any(|(sender, _)| *sender == from)
+    }
+
     /// Lets out everybody whose vassal is not `waited` for any more.
     pub(super) fn let_out(&mut self, waited: impl Fn(PortId) -> bool) -> Vec<Queue> {
         let awake: Vec<_> = self.queues.keys().copied().filter(|to| !waited(*to)).collect();
@@ -147,6 +153,7 @@ mod tests {
         let (mut room, now) = (WaitingRoom::default(), Instant::now());
         admitted(&mut room, 1, 100, now);
         admitted(&mut room, 1, 100, now + LATE);
+        assert!(room.has_frames_of(port(0)) && !room.has_frames_of(port(1)));
         let later = now + LATE + Duration::from_millis(1);
         assert_eq!(admitted(&mut room, 1, 100, later), (true, true, 2));
         assert_eq!(room.bytes, 100);

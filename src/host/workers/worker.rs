@@ -9,19 +9,23 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::desk::Desk;
 use super::epoll::EpollEngine;
-use super::patience::Patience;
+use super::patience::{Patience, Rush};
 use super::uring::UringEngine;
-use super::{Device, Engine, Order, Plane, Report, Retired};
+use super::{Device, Engine, Order, Plane, Release, Report, Retired};
 use crate::host::confine;
 use crate::host::pulse::Pulse;
+use crate::router::PortId;
 
 /// Frames in, frames out, for the devices that one worker reads.
 pub(super) trait Carrier {
     /// Reads from `device` from now on; if that cannot be, the desk hears of it.
     fn watch(&mut self, desk: &Desk, device: &Device);
 
-    /// Reads from it no more.
+    /// Reads from it no more, though what has been read may still have to be brought to the desk.
     fn forget(&mut self, device: &Device);
+
+    /// Whether frames of a forgotten device may still be brought.
+    fn is_ending(&self, port: PortId) -> bool;
 
     /// Waits for something to happen if `wait`, brings what has come to the desk and takes away what the desk sends.
     ///
@@ -35,6 +39,8 @@ pub(super) trait Carrier {
 pub(super) struct Turn {
     /// Frames that were judged.
     pub(super) frames: usize,
+    /// Bytes of the longest of them.
+    pub(super) longest: usize,
     /// Orders wait.
     pub(super) poked: bool,
     /// No request that was made before this turn is still to be submitted.
@@ -51,6 +57,7 @@ pub(super) struct Contract {
     pub(super) closer: Sender<Retired>,
     pub(super) reports: UnboundedSender<Report>,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) rush: Arc<Rush>,
 }
 
 /// Works until it is told to end; says first whether it could begin.
@@ -79,13 +86,24 @@ fn begin<C: Carrier>(carrier: Result<C, Errno>, contract: Contract, started: &Se
     }
 }
 
+/// A device on its way to another worker.
+struct Handover {
+    device: Arc<Device>,
+    release: Release,
+    /// Its last frame was at the desk in an earlier turn.
+    over: bool,
+}
+
 struct Worker<C> {
     carrier: C,
     desk: Desk,
+    patience: Patience,
     orders: Receiver<Order>,
     closer: Sender<Retired>,
     /// What the worker needs no more, but a request that is not yet submitted may still name.
     retired: Vec<Retired>,
+    /// What another worker is to read.
+    releases: Vec<Handover>,
     number: usize,
     pulse: Arc<Pulse>,
 }
@@ -95,16 +113,17 @@ impl<C: Carrier> Worker<C> {
         Self {
             carrier,
             desk: Desk::new(contract.number, contract.plane, contract.reports),
+            patience: Patience::new(contract.rush),
             orders: contract.orders,
             closer: contract.closer,
             number: contract.number,
             pulse: contract.pulse,
             retired: Vec::new(),
+            releases: Vec::new(),
         }
     }
 
     fn run(mut self) {
-        let mut patience = Patience::default();
         let mut wait = true;
         loop {
             let turn = match self.carrier.turn(&mut self.desk, wait) {
@@ -118,6 +137,7 @@ impl<C: Carrier> Worker<C> {
                     .drain(..)
                     .for_each(|retired| drop(self.closer.send(retired)));
             }
+            self.hand_over(turn.submitted);
             if turn.frames > 0 {
                 self.pulse.moved();
             }
@@ -128,11 +148,38 @@ impl<C: Carrier> Worker<C> {
                 }
             }
             let looking_on = !wait;
-            wait = !patience.after(turn.frames, self.desk.wake()) && self.retired.is_empty();
+            let idle = !self.patience.after(turn.frames, turn.longest, self.desk.wake());
+            wait = idle && self.retired.is_empty() && !self.is_handing_over();
             if looking_on && !wait && turn.frames == 0 {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// Says which devices another worker may read from here on: those whose last frame has been written, as it is when
+    /// all that was asked for before this turn has been `submitted`. One whose frames wait here stays here, or they would
+    /// be overtaken.
+    fn hand_over(&mut self, submitted: bool) {
+        let (carrier, desk) = (&mut self.carrier, &self.desk);
+        self.releases.retain_mut(|handover| {
+            let device = &handover.device;
+            if handover.over && submitted {
+                let kept = desk.keeps_frames_of(device.port);
+                if kept {
+                    carrier.watch(desk, device);
+                }
+                desk.release(handover.release, kept);
+                return false;
+            }
+            handover.over = !carrier.is_ending(device.port);
+            true
+        });
+    }
+
+    /// Whether nothing but the next turn is needed for a handover.
+    fn is_handing_over(&self) -> bool {
+        let ready = |handover: &Handover| handover.over || !self.carrier.is_ending(handover.device.port);
+        self.releases.iter().any(ready)
     }
 
     /// Does what was ordered; false = the end.
@@ -141,8 +188,19 @@ impl<C: Carrier> Worker<C> {
             match order {
                 Order::Work(plane) => self.retired.push(Retired::Plane(self.desk.replace_plane(plane))),
                 Order::Watch(device) => self.carrier.watch(&self.desk, &device),
+                Order::Release(device, release) => {
+                    self.carrier.forget(&device);
+                    let over = false;
+                    self.releases.push(Handover {
+                        device,
+                        release,
+                        over,
+                    });
+                }
                 Order::Forget(device) => {
                     self.carrier.forget(&device);
+                    self.releases
+                        .retain(|handover| handover.device.port != device.port);
                     self.retired.push(Retired::Device(device));
                 }
                 Order::End => return false,

@@ -6,38 +6,9 @@ use std::sync::OnceLock;
 use mini_emperor::cli::complain;
 use mini_emperor::config::definition::Bandwidth;
 use mini_emperor::config::rule::Chain;
-use mini_emperor::config::{Identities, Judged, Places, Settings, Severity, User, World, load, rule_text};
+use mini_emperor::config::world::Anywhere;
+use mini_emperor::config::{Judged, Places, Settings, Severity, load, rule_text};
 use mini_emperor::router::{Attachment, Fabric, GlobalPolicy};
-
-/// A host that knows everybody.
-struct Host;
-
-impl World for Host {
-    fn user(&self, name: &str) -> Option<User> {
-        Some(User {
-            name: name.to_owned(),
-            uid: 1,
-            gid: 1,
-            home: "/".into(),
-        })
-    }
-
-    fn group(&self, _: &str) -> Option<u32> {
-        Some(1)
-    }
-
-    fn is_executable(&self, _: &str, _: &str) -> bool {
-        true
-    }
-
-    fn is_directory(&self, _: &Path) -> bool {
-        true
-    }
-
-    fn identities(&self) -> Identities {
-        Identities::Any
-    }
-}
 
 fn places() -> Places {
     Places {
@@ -52,7 +23,7 @@ fn places() -> Places {
 fn no_settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
-        load::settings(Path::new("/e.yaml"), None, &places(), &Host)
+        load::settings(Path::new("/e.yaml"), None, &places(), &Anywhere)
             .value
             .expect("defaults are good")
     })
@@ -91,11 +62,11 @@ fn hold<T>(judged: &Judged<T>, text: &[u8]) {
 /// A file, read as a vassal's and as the emperor's own.
 pub fn definition(text: &[u8]) {
     hold(
-        &load::definition(Path::new("web.yaml"), text, no_settings(), &Host),
+        &load::definition(Path::new("web.yaml"), text, no_settings(), &Anywhere),
         text,
     );
     hold(
-        &load::settings_bytes(Path::new("/e.yaml"), Some(text), &places(), &Host),
+        &load::settings_bytes(Path::new("/e.yaml"), Some(text), &places(), &Anywhere),
         text,
     );
 }

@@ -8,18 +8,21 @@
     reason = "test code; each target takes what it needs"
 )]
 
+pub mod fabric;
 pub mod files;
 pub mod frames;
 pub mod model;
+pub mod pieces;
 
 /// What takes one input and panics if something does not hold.
 pub type Body = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 6] = [
     ("packet", frames::packet),
     ("vnet", frames::vnet),
-    ("forward", frames::forward),
+    ("pieces", pieces::pieces),
+    ("forward", fabric::forward),
     ("rule", files::rule),
     ("definition", files::definition),
 ];

@@ -7,4 +7,4 @@ mod packets;
 #[path = "../../world/mod.rs"]
 mod world;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| bodies::frames::forward(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| bodies::fabric::forward(input));
