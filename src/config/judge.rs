@@ -74,7 +74,6 @@ pub(super) fn vassal(
     capabilities.sort_unstable();
     capabilities.dedup();
     let identity = judge_identity::identity(written, bench);
-    let limits = judge_limits::limits(&section(&written.limits), bench);
     let network = judge_network::network(&section(&written.network), bench);
     let restart = judge_life::restart(&section(&written.restart), bench);
     let ready = judge_life::ready(written, bench);
@@ -100,7 +99,7 @@ pub(super) fn vassal(
         capabilities,
         no_new_privileges: written.no_new_privileges.value().copied().unwrap_or(true),
         namespaces,
-        limits,
+        limits: judge_limits::limits(&section(&written.limits), bench),
         network,
         restart,
         stop,
