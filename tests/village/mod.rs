@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use mini_emperor::config::Name;
+use mini_emperor::config::definition::Bandwidth;
 use mini_emperor::config::rule::Chain;
 use mini_emperor::config::settings::{Engine, Offload};
 use mini_emperor::host::link::{LinkPlan, configure, route_socket};
@@ -83,6 +84,7 @@ impl Village {
             mtu: 1500,
             out: Chain::default(),
             in_: Chain::default(),
+            bandwidth: Bandwidth::default(),
         };
         let port = self.fabric.attach(attachment).unwrap();
         let offloads = offloads.unwrap_or(tun.offloads);
