@@ -89,5 +89,6 @@ else
     # What the file itself says to do there.
     sed -i 's|^Type=notify-reload|Type=notify\nExecReload=/bin/kill -HUP $MAINPID|' "$unit"
   fi
+  if [ "$version" -lt 254 ]; then sed -i '/^DelegateSubgroup=/d' "$unit"; fi # it would be ignored, with a warning
   check "the unit file is valid" is "" sh -c "systemd-analyze verify --man=no '$unit' 2>&1 | grep -F mini-emperor.service"
 fi

@@ -91,6 +91,11 @@
 //!   when it is switched on.
 //! - **Without a pid namespace a vassal needs a version 2 cgroup** to be killed whole. Where there is none its
 //!   start is refused, with the reason.
+//! - **Limits of a tree are cgroups, and there is none without a limit** ([`host::limits`]). In version 1 a hierarchy is
+//!   entered only for a limit that needs it. What the kernel cannot hold a vassal to is refused, not left out.
+//! - **What is over a bandwidth is dropped.** To hold the sender back by not reading its tun would fill the tun's queue:
+//!   the kernel takes a packet off its socket's account as it enters there. The bucket may go into debt, or a burst
+//!   below a super-frame would let none pass.
 //! - **What waits for a vassal that sleeps waits at the worker that brought it**, so no lock is needed and no flow is
 //!   overtaken; it was judged when it came and is not judged again. New connections wait until the vassal is ready, all
 //!   else may be what it needs to get ready.

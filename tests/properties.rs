@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use ipnet::IpNet;
+use mini_emperor::config::definition::Bandwidth;
 use mini_emperor::config::rule::{Action, Chain, Endpoint, Protocol, Rule};
 use mini_emperor::packet::Packet;
 use mini_emperor::router::{
@@ -60,6 +61,7 @@ fn attach(fabric: &mut Fabric, who: &str, addresses: Vec<IpAddr>) -> PortId {
             mtu: 1500,
             out,
             in_,
+            bandwidth: Bandwidth::default(),
         })
         .unwrap()
 }

@@ -87,6 +87,9 @@ pub struct Definition {
     pub no_new_privileges: bool,
     /// Namespaces beside the network namespace, which every vassal has.
     pub namespaces: Namespaces,
+    /// What it may use of the machine.
+    #[serde(default)]
+    pub limits: Limits,
     /// Its interface, addresses and firewall.
     pub network: Network,
     /// When it is started again after it ended.
@@ -159,6 +162,42 @@ pub struct Network {
     pub firewall_out: Chain,
     /// Packets that enter the vassal.
     pub firewall_in: Chain,
+    /// How much may leave and enter it.
+    #[serde(default)]
+    pub bandwidth: Bandwidth,
+}
+
+/// How much may leave and enter a vassal; an absent direction has no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// What leaves it.
+    pub out: Option<Rate>,
+    /// What enters it.
+    pub in_: Option<Rate>,
+}
+
+/// Bytes of IP packets in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Bytes in a second; never 0.
+    pub bytes: u64,
+    /// Bytes that may be saved up and sent at once; never 0.
+    pub burst: u64,
+}
+
+/// What a vassal may use of the machine; what is absent has no limit but the host's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of memory that all its processes have together.
+    pub memory: Option<u64>,
+    /// Processor time, in thousandths of a core.
+    pub cpu: Option<u32>,
+    /// Processes and threads at one time.
+    pub pids: Option<u32>,
+    /// Open descriptors of each process.
+    pub nofile: Option<u32>,
+    /// Bytes of a core file.
+    pub core: Option<u64>,
 }
 
 /// The addresses of a vassal.
@@ -370,6 +409,13 @@ impl Change {
         live.log = new.log.clone();
         live.network.firewall_out = new.network.firewall_out.clone();
         live.network.firewall_in = new.network.firewall_in.clone();
+        live.network.bandwidth = new.network.bandwidth;
+        // Limits of a process are its own from its first instruction on; those of the whole tree are not.
+        live.limits = Limits {
+            nofile: old.limits.nofile,
+            core: old.limits.core,
+            ..new.limits
+        };
         // A socket can be given to a new process only.
         let speechless = new.has_channel() && !old.has_channel();
         if live == *new && !speechless {

@@ -8,6 +8,7 @@ use super::judge_demand;
 use super::judge_hooks;
 use super::judge_identity;
 use super::judge_life;
+use super::judge_limits;
 use super::judge_network;
 use super::kinds::{Argv, NamespaceWord};
 use super::mirror::{self, Vassal};
@@ -98,6 +99,7 @@ pub(super) fn vassal(
         capabilities,
         no_new_privileges: written.no_new_privileges.value().copied().unwrap_or(true),
         namespaces,
+        limits: judge_limits::limits(&section(&written.limits), bench),
         network,
         restart,
         stop,

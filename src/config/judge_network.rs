@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::definition::{Addresses, Network};
 use super::judge::{Bench, section};
+use super::judge_limits::bandwidth;
 use super::kinds::{Address, List, WordOr};
 use super::mirror::{self, Mtu};
 use super::problem::Place;
@@ -28,6 +29,7 @@ pub(super) fn network(written: &mirror::Network, bench: &mut Bench<'_>) -> Netwo
         .item()
         .and_then(|item| mtu(item, "network.mtu", &nets, bench));
     let (firewall_out, firewall_in) = chains(&section(&written.firewall));
+    let bandwidth = bandwidth(&section(&written.bandwidth), bench);
     Network {
         address,
         device: written
@@ -38,6 +40,7 @@ pub(super) fn network(written: &mirror::Network, bench: &mut Bench<'_>) -> Netwo
         mtu: mtu.unwrap_or(bench.router.mtu),
         firewall_out,
         firewall_in,
+        bandwidth,
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::definition::{Capability, LogTarget, Reload, RestartPolicy};
 use super::kinds::{
-    Address, Any, Argv, ArgvOr, Auto, Between, ChainDefault, Device, EmperorWord, Env, List, Listen, Mode,
-    NamespaceWord, Nothing, OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr, WordOrOne,
+    Address, Any, Argv, ArgvOr, Auto, Between, BitRate, ChainDefault, Cores, Device, EmperorWord, Env, List,
+    Listen, Mode, NamespaceWord, Nothing, OneOrMore, ReadyWord, Signal, Size, Subnet, Text, WordOr,
+    WordOrOne,
 };
 use super::rule::Rule;
 use super::settings::{Engine, Offload, OnExit};
@@ -40,6 +41,8 @@ mirror! {
         no_new_privileges: bool,
         /// Namespaces beside the network namespace, which every vassal has. Default: [pid, mount, uts, ipc].
         namespaces: List<NamespaceWord>,
+        /// What it may use of the machine, with everything that it starts.
+        limits: Limits,
         /// Its place in the network.
         network: Network,
         /// When it is started again after it ended.
@@ -81,6 +84,37 @@ mirror! {
         mtu: Mtu,
         /// Its chains, beside those of the settings.
         firewall: Firewall,
+        /// How much may leave and enter it; what is more is dropped.
+        bandwidth: Bandwidth,
+    }
+}
+
+mirror! {
+    /// How much may leave and enter a vassal.
+    Bandwidth {
+        /// What leaves it: a whole number of kbit/s, Mbit/s or Gbit/s (powers of 1000), or none. Default: none.
+        out: WordOrOne<Nothing, BitRate>,
+        /// What enters it, in the same way. Default: none.
+        r#in: WordOrOne<Nothing, BitRate>,
+        /// What may be saved up for a burst, in each direction: 1500 to 1GiB. Default: what passes in 250 ms, 64KiB
+        /// at least. With less, TCP does not reach its rate.
+        burst: Size,
+    }
+}
+
+mirror! {
+    /// What a vassal may use of the machine, with everything that it starts.
+    Limits {
+        /// Memory of all its processes, 1MiB or more, or none. Beyond it the kernel kills. Default: none.
+        memory: WordOrOne<Nothing, Size>,
+        /// Processor time of all its processes, in cores: 0.01 to 1024, or none. Default: none.
+        cpu: WordOrOne<Nothing, Cores>,
+        /// Processes and threads at one time, or none. Default: none.
+        pids: WordOrOne<Nothing, Between<1, 4_194_304>>,
+        /// Open descriptors of each process (RLIMIT_NOFILE), or none: the emperor's own. Default: none.
+        nofile: WordOrOne<Nothing, Between<16, 1_073_741_816>>,
+        /// Size of a core file (RLIMIT_CORE); 0 = no core file; none: the emperor's own. Default: none.
+        core: WordOrOne<Nothing, Size>,
     }
 }
 

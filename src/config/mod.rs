@@ -13,6 +13,7 @@ mod judge_demand;
 mod judge_hooks;
 mod judge_identity;
 mod judge_life;
+mod judge_limits;
 mod judge_network;
 mod judge_owner;
 mod judge_settings;

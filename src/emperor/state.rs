@@ -232,6 +232,8 @@ pub enum End {
     Exited(i32),
     /// Ended by this signal.
     Killed(i32),
+    /// The kernel ended it: it needed more memory than its limits give it.
+    OutOfMemory,
     /// The emperor ended it.
     Felled(Fault),
     /// It ended where nobody could see how.
@@ -251,6 +253,9 @@ impl std::fmt::Display for End {
             Self::Stillborn(why) => f.write_str(why),
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
+            Self::OutOfMemory => {
+                f.write_str("killed by the kernel: it needed more memory than `limits.memory`")
+            }
             Self::Felled(fault) => write!(f, "ended by the emperor: {fault}"),
             Self::Unknown => f.write_str("ended, its exit status is unknown"),
         }

@@ -114,6 +114,7 @@ impl Daemon {
         if let Some(tree) = remains.tree {
             Tree::adopt(tree).fell().await;
         }
+        remains.cages.remove().await;
         self.state.discard(&remains.path);
     }
 
@@ -171,6 +172,7 @@ impl Daemon {
         let main = body.main.map(|main| main.open().map(Arc::new));
         let channel = sockets.channel.clone();
         let handle = Arc::new(Handle::of(pidfd.clone(), main.clone().flatten(), channel));
+        handle.enclose(body.cages.clone());
         if matches!(main, Some(None)) {
             // What it said is its main process has ended, so it has.
             handle.doom();
@@ -189,6 +191,9 @@ impl Daemon {
             handle: handle.clone(),
             herald: self.herald.clone(),
         };
+        if let Some(Ok(_)) = &tun {
+            renew(&record, &body);
+        }
         self.lives.insert(life, alive(record, body, handle));
         tokio::spawn(heir.live());
         let fault = self.connect(life, tun?).err()?;
@@ -233,6 +238,18 @@ fn last_life(record: &Record) -> Life {
         Kept::Alive(body) => body.life,
         Kept::Unborn { life, .. } => *life,
         Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => Life(0),
+    }
+}
+
+/// A change of its limits may have been under way when the earlier emperor died.
+fn renew(record: &Record, body: &LifeRecord) {
+    let (limits, name) = (&record.under.limits, &record.name);
+    let renewed = body.cages.raise(limits, name).and_then(|()| {
+        let tree = body.tree.as_deref();
+        body.cages.gather(body.process.pid, tree, name)
+    });
+    if let Err(error) = renewed {
+        tracing::error!(%name, "{error}; its limits are as the earlier emperor left them");
     }
 }
 

@@ -25,6 +25,7 @@ const REAPED_WITHIN: Duration = Duration::from_secs(1);
 /// What exists of a life: its first process, the cgroup that holds the others if no pid namespace does, and
 /// the sockets over which it speaks.
 pub(super) struct Body {
+    pub(super) name: Name,
     pub(super) pid: u32,
     pub(super) pidfd: Arc<OwnedFd>,
     pub(super) tree: Option<Tree>,
@@ -49,9 +50,11 @@ impl Body {
         if !last.is_empty() {
             tell(News::Heard(last));
         }
+        let end = self.handle.cages().explain(end, &self.name);
         if let Some(tree) = self.tree {
             tree.fell().await;
         }
+        self.handle.cages().remove().await;
         end
     }
 
@@ -145,13 +148,14 @@ pub struct Heir {
 impl Heir {
     /// Lives the life to its end.
     pub async fn live(self) {
-        let (name, life, herald) = (self.name, self.life, self.herald);
+        let (name, life, herald) = (self.name.clone(), self.life, self.herald);
         let tell = move |news| {
             // The daemon is gone only at the very end, when nobody listens any more.
             let _ = herald.send((name.clone(), life, news));
         };
         let (pid, pidfd) = self.process;
         let body = Body {
+            name: self.name,
             pid,
             pidfd,
             tree: self.tree,

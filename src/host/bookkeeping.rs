@@ -264,14 +264,16 @@ impl Daemon {
 fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
     if let Some(life) = life {
         let tree = alive.and_then(|alive| alive.tree.clone());
+        let cages = alive.map(|alive| alive.handle.cages()).unwrap_or_default();
         return match alive.and_then(|alive| Some((alive, alive.traces?))) {
-            None => Kept::Unborn { life, tree },
+            None => Kept::Unborn { life, tree, cages },
             Some((alive, traces)) => Kept::Alive(Box::new(LifeRecord {
                 life,
                 process: traces.process,
                 netns: traces.netns,
                 index: traces.index,
                 tree,
+                cages,
                 main: vassal
                     .state
                     .run()

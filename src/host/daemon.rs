@@ -27,6 +27,7 @@ use super::error::HostError;
 use super::facts::Facts;
 use super::hooks::Hooks;
 use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News, Traces};
+use super::limits;
 use super::logs::{Logs, Screen};
 use super::process;
 use super::selftest;
@@ -189,6 +190,7 @@ impl Daemon {
                 self.wait_for_hooks().await;
                 self.demands.finish();
                 self.uplink.stop()?;
+                limits::trees::withdraw();
                 self.logs.finish();
             }
         }

@@ -105,6 +105,9 @@ pub enum Doing {
     EnterUserNamespace,
     MapIds,
     SeparateTree,
+    LimitMemory,
+    LimitCpu,
+    LimitPids,
     Listen,
     FindJournal,
     WriteLog,
@@ -149,6 +152,9 @@ impl fmt::Display for Doing {
             Self::EnterUserNamespace => "making a user namespace for",
             Self::MapIds => "writing",
             Self::SeparateTree => "making a cgroup for",
+            Self::LimitMemory => "limiting the memory of",
+            Self::LimitCpu => "limiting the processor time of",
+            Self::LimitPids => "limiting the number of processes of",
             Self::Listen => "listening on",
             Self::FindJournal => "reaching the journal at",
             Self::WriteLog => "writing to",
@@ -226,6 +232,30 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::SeparateTree, _) => Some(
             "without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces",
         ),
+        (Doing::LimitMemory, Errno::ENOENT) => Some(
+            "this kernel has no `memory` controller for the emperor's cgroup (cgroup_disable=memory, or it is not delegated: Delegate=yes)",
+        ),
+        (Doing::LimitCpu, Errno::ENOENT) => Some(
+            "this kernel has no `cpu` controller for the emperor's cgroup (it is not built in, or not delegated: Delegate=yes)",
+        ),
+        (Doing::LimitPids, Errno::ENOENT) => Some(
+            "this kernel has no `pids` controller for the emperor's cgroup (it is not built in, or not delegated: Delegate=yes)",
+        ),
+        (Doing::LimitMemory, Errno::EBUSY) => {
+            Some("it uses more than that and the kernel cannot take it back")
+        }
+        (Doing::LimitCpu | Doing::LimitPids, Errno::EBUSY) => Some(
+            "the emperor's cgroup has processes that cannot be moved out of it; with systemd, DelegateSubgroup=mini-emperor-supervisor",
+        ),
+        (
+            Doing::LimitMemory | Doing::LimitCpu | Doing::LimitPids,
+            Errno::EACCES | Errno::EPERM | Errno::EROFS,
+        ) => Some(
+            "run as root, or in a cgroup of version 2 that is delegated to this user (systemd-run --user --scope -p Delegate=yes)",
+        ),
+        (Doing::LimitMemory | Doing::LimitCpu | Doing::LimitPids, Errno::EAGAIN) => {
+            Some("it starts processes faster than they can be moved")
+        }
         (Doing::Clone | Doing::EnterNamespace | Doing::Listen | Doing::StartWorker, Errno::EAGAIN) => Some(
             "no more processes are allowed here: raise the emperor's limit (LimitNPROC= or TasksMax= of its unit, pids.max of its cgroup)",
         ),
@@ -247,6 +277,8 @@ pub fn step_sentence(report: &Report) -> String {
         Step::MountSys => "mounting its own /sys",
         Step::Hostname => "setting the host name",
         Step::Capabilities => "dropping capabilities",
+        Step::OpenFiles => "limiting open descriptors to",
+        Step::CoreSize => "limiting core files to",
         Step::Identity => "becoming",
         Step::NoNewPrivileges => "setting no_new_privs",
         Step::Directory => "changing to the directory",
@@ -261,6 +293,9 @@ pub fn step_sentence(report: &Report) -> String {
         (Step::Identity, Errno::EINVAL) => "; that id is not mapped in this user namespace",
         (Step::Identity, Errno::EPERM) => {
             "; without root, users need subordinate ids (/etc/subuid, /etc/subgid)"
+        }
+        (Step::OpenFiles | Step::CoreSize, Errno::EPERM) => {
+            "; it is more than the emperor's own hard limit, or than fs.nr_open"
         }
         (Step::Directory | Step::Exec, Errno::EACCES) => {
             "; its user may not go there: look at the directories above it"

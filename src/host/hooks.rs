@@ -256,6 +256,7 @@ fn environment(moment: Moment, facts: &Facts<'_>) -> Vec<(&'static str, String)>
         match end {
             End::Exited(code) => all.push(("MINI_EMPEROR_END_CODE", code.to_string())),
             End::Killed(signal) => all.push(("MINI_EMPEROR_END_SIGNAL", signal.to_string())),
+            End::OutOfMemory => all.push(("MINI_EMPEROR_END_SIGNAL", nix::libc::SIGKILL.to_string())),
             End::Stillborn(_) | End::Felled(_) | End::Unknown => {}
         }
     }

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::socket::receive;
@@ -52,6 +53,10 @@ pub struct Plan {
     pub identity: Option<(u32, u32, Vec<u32>)>,
     /// The first descriptor listens for it (`sd_listen_fds(3)`), and is its standard input too, as uWSGI expects.
     pub listens: bool,
+    /// Open descriptors of each process.
+    pub nofile: Option<u32>,
+    /// Bytes of a core file.
+    pub core: Option<u64>,
     /// Capabilities to keep, by number.
     pub capabilities: Vec<u8>,
     /// Set `no_new_privs`.
@@ -72,6 +77,10 @@ pub enum Step {
     MountSys,
     /// The host name.
     Hostname,
+    /// Open descriptors limited.
+    OpenFiles,
+    /// Core files limited.
+    CoreSize,
     /// Capabilities dropped.
     Capabilities,
     /// User and groups changed.
@@ -194,6 +203,7 @@ impl Plan {
         if let Some(hostname) = &self.hostname {
             step(Step::Hostname, hostname, nix::unistd::sethostname(hostname))?;
         }
+        self.limit()?;
         self.drop_privileges()?;
         let directory = self.directory.display().to_string();
         step(Step::Directory, directory, nix::unistd::chdir(&self.directory))?;
@@ -224,6 +234,19 @@ impl Plan {
             "/sys",
             mount(Some("sysfs"), "/sys", Some("sysfs"), read_only, NONE),
         )
+    }
+
+    /// Soft and hard alike: the command cannot raise them.
+    fn limit(&self) -> Outcome {
+        if let Some(nofile) = self.nofile {
+            let limited = setrlimit(Resource::RLIMIT_NOFILE, nofile.into(), nofile.into());
+            step(Step::OpenFiles, nofile.to_string(), limited)?;
+        }
+        if let Some(core) = self.core {
+            let limited = setrlimit(Resource::RLIMIT_CORE, core, core);
+            step(Step::CoreSize, format!("{core} bytes"), limited)?;
+        }
+        Ok(())
     }
 
     /// Drops the bounding set, becomes the user, and keeps just the capabilities that were asked for.

@@ -30,6 +30,7 @@ use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
 use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
+use super::limits::Cages;
 use super::link::{self, LinkPlan};
 use super::netns;
 use super::notify::{self, Speakers};
@@ -78,6 +79,7 @@ pub struct Handle {
     main: Mutex<Option<Arc<OwnedFd>>>,
     channel: OnceLock<Arc<OwnedFd>>,
     doomed: AtomicBool,
+    cages: Mutex<Cages>,
 }
 
 impl Handle {
@@ -136,6 +138,16 @@ impl Handle {
     pub fn tell(&self, command: channel::Command) -> Result<(), Errno> {
         let channel = self.channel.get().ok_or(Errno::ENOTCONN)?;
         channel::tell(channel, command)
+    }
+
+    /// The cgroups of its limits.
+    pub fn cages(&self) -> Cages {
+        self.cages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These are the cgroups of its limits from here on.
+    pub fn enclose(&self, cages: Cages) {
+        *self.cages.lock().unwrap_or_else(PoisonError::into_inner) = cages;
     }
 
     /// Kills the process, also one that is not yet born.
@@ -229,6 +241,7 @@ impl Birth {
             .clone_vassal(&self.definition, self.output.as_fd())
             .map_err(|error| error.to_string())?;
         let mut body = Body {
+            name: self.definition.name.clone(),
             pid: newborn.pid,
             pidfd: newborn.pidfd.clone(),
             tree: None,
@@ -260,6 +273,7 @@ impl Birth {
             let tree = Tree::plant(path, &self.definition.name, pid).map_err(|error| error.to_string())?;
             body.tree = Some(tree);
         }
+        self.limit(pid).map_err(|error| error.to_string())?;
         let (tun, (netns, index), sockets, theirs) = self
             .give_network(&newborn)
             .await
@@ -292,6 +306,14 @@ impl Birth {
         let watched = readable(report.clone()).map_err(|error| error.to_string())?;
         drop(watched.readable().await.map_err(|error| error.to_string())?);
         Ok(spawn::outcome(&report))
+    }
+
+    /// Puts a process that waits at its gate where its limits hold.
+    fn limit(&self, pid: u32) -> Result<(), HostError> {
+        let Definition { name, limits, .. } = &*self.definition;
+        let cages = self.handle.cages();
+        cages.raise(limits, name)?;
+        cages.take(pid, name)
     }
 
     /// Runs the `pre_start` hook, for as long as there is somebody to start.
@@ -359,6 +381,8 @@ fn plan(definition: &Definition) -> Plan {
             .as_ref()
             .map(|who| (who.uid, who.gid, who.groups.clone())),
         listens: definition.listens(),
+        nofile: definition.limits.nofile,
+        core: definition.limits.core,
         capabilities: definition
             .capabilities
             .iter()

@@ -20,6 +20,7 @@ pub mod hooks;
 pub mod init;
 mod known;
 pub mod life;
+pub mod limits;
 pub mod link;
 pub mod logs;
 pub mod nat;

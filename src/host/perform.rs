@@ -6,11 +6,13 @@ use crate::emperor::table::Notice;
 use crate::emperor::{Action, Event};
 use crate::router::Traffic;
 
-use super::daemon::{Alive, Daemon, chance};
+use super::daemon::{Alive, Daemon};
 use super::demand;
 use super::dialogue::Spoken;
 use super::error::HostError;
 use super::life::{Birth, News, Traces};
+use super::limits::trees::Trees;
+use super::limits::{self, Cages};
 use super::tree::Tree;
 use super::tun::Tun;
 use super::workers::Device;
@@ -72,14 +74,10 @@ impl Daemon {
         let output = self.logs.open(&definition, &self.state.fifo(&name, life));
         let opened = output.and_then(|output| {
             let hook = self.pre_start(&definition)?;
-            Ok((
-                output,
-                place_of_tree(&definition, life)?,
-                hook,
-                self.listener_for(&definition)?,
-            ))
+            let places = places(&definition, life)?;
+            Ok((output, places, hook, self.listener_for(&definition)?))
         });
-        let (output, tree, hook, listener) = match opened {
+        let (output, (tree, cages), hook, listener) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
@@ -117,6 +115,7 @@ impl Daemon {
             hook,
             listener,
         };
+        alive.handle.enclose(cages);
         self.lives.insert(life, alive);
         tokio::spawn(birth.live());
     }
@@ -125,12 +124,12 @@ impl Daemon {
         if let Err(error) = self.logs.update(definition) {
             tracing::error!(name = %definition.name, "{error}; the log stays as it was");
         }
-        let alive = self
-            .lives
-            .values_mut()
-            .find(|alive| alive.name == definition.name);
-        let port = alive.and_then(|alive| {
-            alive.under = definition.clone();
+        let of_it = |(_, alive): &(&Life, &Alive)| alive.name == definition.name;
+        let life = self.lives.iter().find(of_it).map(|(life, _)| *life);
+        let under = life.map(|life| self.hold_to(life, definition));
+        let alive = life.and_then(|life| self.lives.get_mut(&life));
+        let port = alive.zip(under).and_then(|(alive, under)| {
+            alive.under = under;
             // It asks for what the old definition wanted; the table orders a new one where it is needed.
             alive.probe = None;
             alive.port
@@ -139,6 +138,7 @@ impl Daemon {
             let network = &definition.network;
             self.fabric
                 .replace(port, network.firewall_out.clone(), network.firewall_in.clone());
+            self.fabric.limit(port, network.bandwidth);
             self.workers.publish(self.fabric.tables());
         }
         tracing::info!(name = %definition.name, "vassal updated while it runs");
@@ -179,6 +179,7 @@ impl Daemon {
         if let Some(alive) = self.lives.get_mut(&life) {
             alive.traces = Some(traces);
         }
+        self.hold_newborn(name, life);
         self.give_port(life, tun)?;
         self.write(name).map_err(|error| error.to_string())
     }
@@ -223,13 +224,18 @@ impl Daemon {
     }
 }
 
-/// Where the cgroup of a life's tree will be, if no pid namespace holds it together.
-fn place_of_tree(definition: &Definition, life: Life) -> Result<Option<PathBuf>, HostError> {
-    if definition.namespaces.pid {
-        return Ok(None);
-    }
-    let token = u32::try_from(chance() >> 32).unwrap_or_default();
-    Tree::place(&definition.name, life, token).map(Some)
+/// Where the cgroup of a life's tree will be, if no pid namespace holds it together, and those that its limits need.
+fn places(definition: &Definition, life: Life) -> Result<(Option<PathBuf>, Cages), HostError> {
+    let Definition { name, limits, .. } = definition;
+    let leaf = limits::leaf(name, life, limits::token());
+    let trees = Trees::read();
+    let tree = if definition.namespaces.pid {
+        None
+    } else {
+        Some(Tree::place(&trees, name, &leaf)?)
+    };
+    let cages = Cages::default().plan(limits, &trees, name, &leaf, tree.as_deref())?;
+    Ok((tree, cages))
 }
 
 /// Tells the operator when a vassal is started again.
@@ -238,7 +244,7 @@ fn retry(name: &Name, end: &End, at: Instant) {
     let after = format!("{:.1}s", delay.as_secs_f64());
     match end {
         End::Stillborn(_) => tracing::error!(%name, %end, after, "vassal failed; it is tried again"),
-        End::Exited(_) | End::Killed(_) | End::Felled(_) | End::Unknown => {
+        End::Exited(_) | End::Killed(_) | End::OutOfMemory | End::Felled(_) | End::Unknown => {
             tracing::warn!(%name, %end, after, "vassal ended; it is started again");
         }
     }

@@ -13,6 +13,7 @@ use crate::emperor::state::{End, Life, Rest};
 use crate::router::Traffic;
 
 use super::clock::Moment;
+use super::limits::Cages;
 use super::process::{self, Process};
 
 /// One vassal, for whoever looks from outside and for the next emperor.
@@ -84,6 +85,9 @@ pub enum Kept {
         life: Life,
         /// The cgroup of its tree, if it has one.
         tree: Option<PathBuf>,
+        /// The cgroups of its limits.
+        #[serde(default)]
+        cages: Cages,
     },
     /// Everything is made. Until it is `born` its gate may or may not have opened.
     Alive(Box<LifeRecord>),
@@ -116,6 +120,9 @@ pub struct LifeRecord {
     pub index: u32,
     /// The cgroup of its tree, if it has one.
     pub tree: Option<PathBuf>,
+    /// The cgroups of its limits.
+    #[serde(default)]
+    pub cages: Cages,
     /// Its main process, if it has named another one.
     pub main: Option<Process>,
     /// The number of its control socket, if it was given one.
@@ -133,6 +140,8 @@ pub struct Remains {
     pub process: Option<Process>,
     /// The cgroup of the tree.
     pub tree: Option<PathBuf>,
+    /// The cgroups of its limits.
+    pub cages: Cages,
 }
 
 impl Remains {
@@ -142,11 +151,18 @@ impl Remains {
         let same_boot = value.get("boot").and_then(serde_json::Value::as_str) == Some(&process::boot());
         let of = |pointer: &str| value.pointer(pointer).cloned().filter(|_| same_boot);
         let read = |pointer| of(pointer).and_then(|value| serde_json::from_value(value).ok());
-        let tree = ["/kept/alive/tree", "/kept/unborn/tree"].into_iter().find_map(of);
+        let either = |field: &str| {
+            let places = ["alive", "unborn"].map(|kept| format!("/kept/{kept}/{field}"));
+            places.iter().find_map(|place| of(place))
+        };
+        let (tree, cages) = (either("tree"), either("cages"));
         Self {
             path: path.to_owned(),
             process: read("/kept/alive/process"),
             tree: tree.and_then(|value| serde_json::from_value(value).ok()),
+            cages: cages
+                .and_then(|value| serde_json::from_value(value).ok())
+                .unwrap_or_default(),
         }
     }
 }

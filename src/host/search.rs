@@ -52,9 +52,12 @@ pub(super) async fn find(
     offload: Offload,
     subnets: &[IpNet],
 ) -> Found {
-    let (body, left_tree) = match &record.kept {
-        Kept::Alive(body) => (Some((**body).clone()), body.tree.clone()),
-        Kept::Unborn { tree, .. } => (None, tree.clone()),
+    let (body, left) = match &record.kept {
+        Kept::Alive(body) => (
+            Some((**body).clone()),
+            Some((body.tree.clone(), body.cages.clone())),
+        ),
+        Kept::Unborn { tree, cages, .. } => (None, Some((tree.clone(), cages.clone()))),
         Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => (None, None),
     };
     let life = match body {
@@ -64,8 +67,11 @@ pub(super) async fn find(
         None => None,
     };
     let is_whole = matches!(life, Some((_, Remnant::Alive(..) | Remnant::Ended(_))));
-    if let Some(tree) = left_tree.filter(|_| !is_whole) {
-        Tree::adopt(tree).fell().await;
+    if let Some((tree, cages)) = left.filter(|_| !is_whole) {
+        if let Some(tree) = tree {
+            Tree::adopt(tree).fell().await;
+        }
+        cages.remove().await;
     }
     Found { record, life }
 }

@@ -383,6 +383,7 @@ mod tests {
             path: path.clone(),
             process: Some(Process { pid: 7, began: 9 }),
             tree: Some("/c".into()),
+            cages: crate::host::limits::Cages::default(),
         };
         assert_eq!(files.records().unwrap(), [Err(wanted)]);
         assert!(

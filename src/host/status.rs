@@ -18,7 +18,9 @@ impl Daemon {
             let traffic = counters(&self.traffic_of(name));
             let dropped = self.logs.dropped(name);
             let spoken = vassal.state.life().and_then(|life| self.lives.get(&life));
-            let spoken = spoken.map(|alive| says(&alive.spoken)).unwrap_or_default();
+            let spoken = spoken
+                .map(|alive| says(&alive.spoken) + &starved(alive.handle.cages().killed()))
+                .unwrap_or_default();
             let last_end = vassal.last_end.as_ref();
             let last_end = last_end.map(ToString::to_string).unwrap_or_default();
             let why = vassal.state.rest().map(ToString::to_string).unwrap_or_default();
@@ -36,6 +38,14 @@ impl Daemon {
         for problem in self.problems.values().flatten() {
             tracing::info!("problem {problem}");
         }
+    }
+}
+
+/// How many of its processes were killed for want of memory.
+fn starved(processes: u64) -> String {
+    match processes {
+        0 => String::new(),
+        _ => format!(" out_of_memory={processes}"),
     }
 }
 

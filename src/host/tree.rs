@@ -11,9 +11,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::config::Name;
-use crate::emperor::state::Life;
 
 use super::error::{Doing, HostError};
+use super::limits::trees::Trees;
 
 /// How often a cgroup whose processes are dying is tried to be removed.
 const AGAIN: Duration = Duration::from_millis(5);
@@ -25,12 +25,10 @@ const TRIES: u32 = 1000;
 pub struct Tree(PathBuf);
 
 impl Tree {
-    /// Where the cgroup of a life will be: beside the emperor's own, under a name that no other emperor uses, in
-    /// whatever pid namespace it is; `token` is a random number. It is written down before it exists.
-    pub fn place(name: &Name, life: Life, token: u32) -> Result<PathBuf, HostError> {
-        let own =
-            own_cgroup().ok_or_else(|| HostError::new(Doing::SeparateTree, name.as_str(), Errno::ENOENT))?;
-        Ok(own.join(format!("mini-emperor.{name}.{}.{token:08x}", life.0)))
+    /// Where the cgroup of a life will be: below the emperor's own, as `leaf`. It is written down before it exists.
+    pub fn place(trees: &Trees, name: &Name, leaf: &str) -> Result<PathBuf, HostError> {
+        let none = || HostError::new(Doing::SeparateTree, name.as_str(), Errno::ENOENT);
+        Ok(trees.unified().ok_or_else(none)?.join(leaf))
     }
 
     /// Makes the cgroup and moves the process `pid` into it.
@@ -67,58 +65,5 @@ impl Tree {
             }
         }
         tracing::error!(cgroup = %self.0.display(), "processes of the vassal do not die; their cgroup is left");
-    }
-}
-
-/// Where this process is in the version 2 tree.
-fn own_cgroup() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let memberships = fs::read_to_string("/proc/self/cgroup").ok()?;
-    Some(below(&mount_point(&mounts)?, &membership(&memberships)?))
-}
-
-/// The first cgroup2 mount point of a mountinfo (proc_pid_mountinfo(5)).
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let point = before.split(' ').nth(4)?;
-        (after.split(' ').next() == Some("cgroup2")).then(|| PathBuf::from(point))
-    })
-}
-
-/// The version 2 line of /proc/self/cgroup: `0::/path`.
-fn membership(cgroup: &str) -> Option<String> {
-    cgroup
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .map(str::to_owned)
-}
-
-fn below(mount: &Path, membership: &str) -> PathBuf {
-    mount.join(membership.trim_start_matches('/'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_own_cgroup_is_found_on_a_hybrid_system() {
-        let mounts = "30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-                      41 24 0:37 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        let own = "4:cpu:/elsewhere\n0::/system.slice/emperor.service\n";
-        let path = below(&mount_point(mounts).unwrap(), &membership(own).unwrap());
-        assert_eq!(
-            path,
-            Path::new("/sys/fs/cgroup/unified/system.slice/emperor.service")
-        );
-    }
-
-    #[test]
-    fn no_version_2_tree_is_no_cgroup() {
-        assert_eq!(
-            mount_point("30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"),
-            None
-        );
     }
 }

@@ -97,6 +97,17 @@ impl Packet {
         self.segment
     }
 
+    /// Bytes that it takes on a wire, from the IP header on: each segment of a super-frame has headers of its own.
+    pub fn on_the_wire(&self) -> usize {
+        let cut = self.vnet.segmentation.filter(|_| self.segment < self.length);
+        let Some(size) = cut.map(|segmentation| usize::from(segmentation.size)) else {
+            return self.length;
+        };
+        let headers = self.segment.saturating_sub(size);
+        let segments = self.length.saturating_sub(headers).div_ceil(size.max(1));
+        self.length + segments.saturating_sub(1) * headers
+    }
+
     /// Whether it must not be cut on its way: IPv6, IPv4's "don't fragment", and every super-frame, since
     /// its segments are cut by transport and not by IP.
     #[inline]

@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&traffic).unwrap(),
             "{\"receive_bytes\":5,\"receive_packets\":0,\"transmit_bytes\":0,\"transmit_packets\":0,\"segmented_packets\":0,\"dropped\":\
-             {\"spoofed\":0,\"denied\":0,\"malformed\":0,\"no_route\":2,\"multicast\":0,\"queue_full\":0,\
+             {\"spoofed\":0,\"denied\":0,\"malformed\":0,\"no_route\":2,\"multicast\":0,\"over_limit\":0,\"queue_full\":0,\
              \"ttl_expired\":0,\"too_big\":0}}"
         );
     }

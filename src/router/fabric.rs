@@ -12,7 +12,7 @@ use super::firewall::{Filter, mentions};
 use super::routes::Book;
 use super::slots::{Kind, Slots, Tenant, UPLINK};
 use super::tables::{Policy, Port, Role, Tables, Wakefulness};
-use crate::config::definition::Name;
+use crate::config::definition::{Bandwidth, Name};
 use crate::config::rule::Chain;
 
 /// Rules for all vassals.
@@ -39,6 +39,8 @@ pub struct Attachment {
     pub out: Chain,
     /// Packets that enter it.
     pub in_: Chain,
+    /// How much may leave and enter it.
+    pub bandwidth: Bandwidth,
 }
 
 /// Why a vassal cannot be attached. Nothing has changed then.
@@ -151,6 +153,22 @@ impl Fabric {
             return false;
         };
         (vassal.out, vassal.in_) = (out, in_);
+        tenant.compiled = None;
+        self.compiled = None;
+        true
+    }
+
+    /// Gives a vassal other limits; a direction whose limit stays the same goes on with what is in its bucket. False if
+    /// the port is gone, or the uplink's.
+    pub fn limit(&mut self, port: PortId, bandwidth: Bandwidth) -> bool {
+        let Some(tenant) = self.slots.get_mut(port) else {
+            return false;
+        };
+        let Kind::Vassal(vassal, _) = &mut tenant.kind else {
+            return false;
+        };
+        vassal.bandwidth = bandwidth;
+        tenant.limits.set(bandwidth);
         tenant.compiled = None;
         self.compiled = None;
         true
@@ -282,6 +300,7 @@ impl Fabric {
                     name: vassal.name.clone(),
                     out: self.compile_chain(&vassal.out),
                     in_: self.compile_chain(&vassal.in_),
+                    limits: tenant.limits.clone(),
                 };
                 (vassal.mtu, role, *wakefulness)
             }

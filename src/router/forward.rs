@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::buckets::Buckets;
 use super::firewall::Filter;
+use super::limiter::{Limiter, Limiters};
 use super::routes::Place;
 use super::tables::{Port, Role, Tables, Wakefulness};
 use super::{PortId, Reason, Verdict};
@@ -46,7 +47,7 @@ impl Router {
         let Some(sender) = tables.port(from) else {
             return Verdict::Drop(Reason::NoRoute);
         };
-        match judge(tables, sender, frame) {
+        match judge(tables, sender, frame, now) {
             Ok(receiver) if receiver.wakefulness != Wakefulness::Awake => Verdict::Wake(receiver.id),
             Ok(receiver) => Verdict::Forward(receiver.id),
             Err(end) => self.end(tables, from, &end, now),
@@ -134,15 +135,22 @@ impl Router {
 
 /// The way of a packet.
 #[inline]
-fn judge<'t>(tables: &'t Tables, sender: &'t Port, bytes: &mut [u8]) -> Result<&'t Port, End<'t>> {
+fn judge<'t>(
+    tables: &'t Tables,
+    sender: &'t Port,
+    bytes: &mut [u8],
+    now: Instant,
+) -> Result<&'t Port, End<'t>> {
     let mut frame = Frame::parse(bytes).map_err(|_| sender.ends(Reason::Malformed))?;
     let packet = frame.packet();
     is_for_one_host(tables, sender, packet)?;
     is_not_spoofed(tables, sender, packet)?;
     may_leave(tables, sender, packet)?;
+    leaves_in_time(sender, packet, now)?;
     let receiver = find(tables, sender, packet)?;
     may_enter(tables, sender, receiver, packet)?;
     fits(receiver, packet)?;
+    enters_in_time(receiver, packet, now)?;
     if sender.is_vassal() && receiver.is_vassal() {
         hops(sender, &mut frame)?;
     }
@@ -193,6 +201,19 @@ fn may_leave<'t>(tables: &Tables, sender: &'t Port, packet: &Packet) -> Result<(
 }
 
 #[inline]
+fn leaves_in_time<'t>(sender: &'t Port, packet: &Packet, now: Instant) -> Result<(), End<'t>> {
+    match &sender.role {
+        Role::Vassal {
+            limits: Limiters {
+                out: Some(limiter), ..
+            },
+            ..
+        } => is_admitted(limiter, sender, packet, now),
+        Role::Vassal { .. } | Role::Uplink => Ok(()),
+    }
+}
+
+#[inline]
 fn find<'t>(tables: &'t Tables, sender: &'t Port, packet: &Packet) -> Result<&'t Port, End<'t>> {
     let to = packet.destination();
     let nobody = || sender.ends(Reason::NoRoute);
@@ -235,6 +256,34 @@ fn fits<'t>(receiver: &'t Port, packet: &Packet) -> Result<(), End<'t>> {
         return Err(receiver.complains(Reason::TooBig, Complaint::TooBig { mtu: receiver.mtu }));
     }
     Ok(())
+}
+
+#[inline]
+fn enters_in_time<'t>(receiver: &'t Port, packet: &Packet, now: Instant) -> Result<(), End<'t>> {
+    match &receiver.role {
+        Role::Vassal {
+            limits: Limiters {
+                in_: Some(limiter), ..
+            },
+            ..
+        } => is_admitted(limiter, receiver, packet, now),
+        Role::Vassal { .. } | Role::Uplink => Ok(()),
+    }
+}
+
+/// Out of line: most ports have no limit.
+#[inline(never)]
+fn is_admitted<'t>(
+    limiter: &Limiter,
+    charged: &'t Port,
+    packet: &Packet,
+    now: Instant,
+) -> Result<(), End<'t>> {
+    if limiter.admits(packet.on_the_wire(), now) {
+        Ok(())
+    } else {
+        Err(charged.ends(Reason::OverLimit))
+    }
 }
 
 /// Between vassals the router is a hop, as the host's kernel was in uWSGI's router.

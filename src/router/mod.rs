@@ -10,7 +10,7 @@
 //! # Whose counter
 //!
 //! A drop is charged to the port whose policy ended the packet: everything up to and including the lookup, and the
-//! time to live, to the sender; its own `in` chain, the global one, its MTU and its full queue to the receiver. An
+//! time to live, to the sender; its own `in` chain, the global one, its MTU, its bandwidth `in` and its full queue to the receiver. An
 //! answered packet is dropped and counted too. Counters are from the vassal's viewpoint: `receive` is towards
 //! it, `transmit` from it; bytes are IP bytes, and a super-frame is one packet, as in the kernel's own counters of
 //! a tun.
@@ -25,6 +25,7 @@ mod counters;
 mod fabric;
 mod firewall;
 mod forward;
+mod limiter;
 mod routes;
 mod slots;
 mod tables;
@@ -95,6 +96,8 @@ pub enum Reason {
     NoRoute,
     /// It is for more than one host.
     Multicast,
+    /// More than the sender's or the receiver's bandwidth.
+    OverLimit,
     /// The receiver does not read fast enough.
     QueueFull,
     /// It has made too many hops.
@@ -105,12 +108,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order in which they are shown.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Spoofed,
         Self::Denied,
         Self::Malformed,
         Self::NoRoute,
         Self::Multicast,
+        Self::OverLimit,
         Self::QueueFull,
         Self::TtlExpired,
         Self::TooBig,
@@ -124,6 +128,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::NoRoute => "no_route",
             Self::Multicast => "multicast",
+            Self::OverLimit => "over_limit",
             Self::QueueFull => "queue_full",
             Self::TtlExpired => "ttl_expired",
             Self::TooBig => "too_big",

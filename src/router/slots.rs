@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::PortId;
 use super::counters::Counters;
 use super::fabric::Attachment;
+use super::limiter::Limiters;
 use super::tables::{Port, Wakefulness};
 
 /// The slot of the uplink; nobody else ever has it.
@@ -34,6 +35,7 @@ pub(super) struct Tenant {
     pub(super) id: PortId,
     pub(super) kind: Kind,
     pub(super) counters: Arc<Counters>,
+    pub(super) limits: Limiters,
     /// What the workers last got of it; taken away by a change.
     pub(super) compiled: Option<Arc<Port>>,
 }
@@ -84,10 +86,12 @@ impl Slots {
             generation: slot.generation,
         };
         let counters = Arc::new(Counters::new(self.workers));
+        let limits = Limiters::of(kind.attachment().map(|vassal| vassal.bandwidth));
         slot.tenant = Some(Tenant {
             id,
             kind,
             counters,
+            limits,
             compiled: None,
         });
         id

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::PortId;
 use super::counters::Counters;
 use super::firewall::Filter;
+use super::limiter::Limiters;
 use super::routes::Routes;
 use crate::config::definition::Name;
 use crate::packet::Address;
@@ -53,8 +54,13 @@ pub enum Wakefulness {
 pub(super) enum Role {
     /// The host.
     Uplink,
-    /// One vassal, behind its own chains.
-    Vassal { name: Name, out: Filter, in_: Filter },
+    /// One vassal, behind its own chains and limits.
+    Vassal {
+        name: Name,
+        out: Filter,
+        in_: Filter,
+        limits: Limiters,
+    },
 }
 
 impl Tables {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use mini_emperor::config::Name;
+use mini_emperor::config::definition::Bandwidth;
 use mini_emperor::config::rule::Chain;
 use mini_emperor::config::settings::{Engine, Offload};
 use mini_emperor::host::link::{LinkPlan, configure, route_socket};
@@ -175,6 +176,7 @@ fn attachment(host: u8) -> Attachment {
         mtu: 1500,
         out: Chain::default(),
         in_: Chain::default(),
+        bandwidth: Bandwidth::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use mini_emperor::config::definition::Name;
+use mini_emperor::config::definition::{Bandwidth, Name};
 use mini_emperor::config::rule::{Action, Chain, Endpoint, Protocol, Rule};
 use mini_emperor::router::{
     ANSWER, Attachment, Complaint, Fabric, GlobalPolicy, PortId, Reason, Router, Verdict, Wakefulness,
@@ -70,6 +70,7 @@ impl World {
                 mtu,
                 out,
                 in_,
+                bandwidth: Bandwidth::default(),
             })
             .unwrap();
         self.ports.insert(who.to_owned(), port);
@@ -84,6 +85,7 @@ impl World {
             mtu: 1500,
             out: Chain::default(),
             in_,
+            bandwidth: Bandwidth::default(),
         };
         let port = self.fabric.attach_as(sleeper, Wakefulness::Asleep);
         self.ports.insert(who.to_owned(), port.unwrap());

@@ -11,6 +11,6 @@ mod words;
 pub(super) use command::{Argv, ArgvOr, Env};
 pub(super) use lists::{List, OneOrMore, WordOr, WordOrOne};
 pub(super) use network::{Address, Device, Subnet};
-pub(super) use scalars::{Between, Signal, Size, Text};
+pub(super) use scalars::{Between, BitRate, Cores, Signal, Size, Text};
 pub(super) use sockets::{Listen, Mode};
 pub(super) use words::{Any, Auto, ChainDefault, Choice, EmperorWord, NamespaceWord, Nothing, ReadyWord};

@@ -27,6 +27,14 @@ pub(in crate::config) struct Between<const LOW: u32, const HIGH: u32>(pub(in cra
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::config) struct Size(pub(in crate::config) u64);
 
+/// Bits in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::config) struct BitRate(pub(in crate::config) u64);
+
+/// Thousandths of a core.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::config) struct Cores(pub(in crate::config) u32);
+
 /// A signal's number.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::config) struct Signal(pub(in crate::config) i32);
@@ -165,6 +173,30 @@ impl Read for Size {
 
     fn schema() -> Json {
         json!({"type": ["string", "integer"], "pattern": "^[0-9]+ *(B|[KMG](iB)?)?$", "minimum": 0})
+    }
+}
+
+impl Read for BitRate {
+    fn read(node: &Node, key: &str, report: &mut Report) -> Option<Self> {
+        by_text(node, key, report, "a rate: 10Mbit/s", |text| {
+            units::rate(text).map(Self)
+        })
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9]+ *[kMG]bit/s$"})
+    }
+}
+
+impl Read for Cores {
+    fn read(node: &Node, key: &str, report: &mut Report) -> Option<Self> {
+        by_text(node, key, report, "a number of cores: 0.5", |text| {
+            units::cores(text).map(Self)
+        })
+    }
+
+    fn schema() -> Json {
+        json!({"type": "number", "minimum": 0.01, "maximum": 1024})
     }
 }
 

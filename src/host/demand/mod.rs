@@ -601,5 +601,6 @@ pub(super) fn attachment(definition: &Definition, addresses: &[IpNet]) -> Attach
         mtu: network.mtu,
         out: network.firewall_out.clone(),
         in_: network.firewall_in.clone(),
+        bandwidth: network.bandwidth,
     }
 }

@@ -273,6 +273,7 @@ mod tests {
 
     use super::*;
     use crate::config::Name;
+    use crate::config::definition::Bandwidth;
     use crate::config::rule::Chain;
     use crate::host::tun::Offloads;
     use crate::packet::checksum::Sum;
@@ -291,6 +292,7 @@ mod tests {
                     mtu: 1500,
                     out: Chain::default(),
                     in_: Chain::default(),
+                    bandwidth: Bandwidth::default(),
                 })
                 .unwrap();
             let (near, far) = socketpair(

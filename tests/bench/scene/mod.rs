@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use mini_emperor::config::definition::Name;
+use mini_emperor::config::definition::{Bandwidth, Name};
 use mini_emperor::config::rule::{Action, Chain, Endpoint, Protocol, Rule};
 use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId};
 
@@ -63,6 +63,7 @@ pub fn vassal(at: usize) -> Attachment {
         mtu: 1500,
         out: Chain::default(),
         in_: Chain::default(),
+        bandwidth: Bandwidth::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use mini_emperor::cli::complain;
+use mini_emperor::config::definition::Bandwidth;
 use mini_emperor::config::rule::Chain;
 use mini_emperor::config::world::Anywhere;
 use mini_emperor::config::{Judged, Places, Settings, Severity, load, rule_text};
@@ -110,6 +111,7 @@ fn compile(chain: Chain) {
         mtu: 1500,
         out: chain.clone(),
         in_: chain,
+        bandwidth: Bandwidth::default(),
     };
     fabric.attach(vassal).expect("a free address");
     assert_eq!(fabric.tables().ports().count(), 1);
