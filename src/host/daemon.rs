@@ -40,7 +40,7 @@ use super::upgrade::{Image, Inherited};
 use super::uplink::Uplink;
 use super::vigil::Vigil;
 use super::watch::Watch;
-use super::workers::{DeviceLost, Report, Workers};
+use super::workers::{Device, DeviceLost, Report, Workers};
 
 /// A life and what the daemon holds of it.
 pub(super) struct Alive {
@@ -261,7 +261,7 @@ impl Daemon {
             self.look_after_demands();
         }
         self.write_counters(now);
-        self.workers.balance(now, |port| self.fabric.traffic(port));
+        self.workers.balance(now, Device::work);
         self.service
             .turn(now, self.workers.pulse(), || self.workers.poke());
     }

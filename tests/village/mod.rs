@@ -20,7 +20,7 @@ use mini_emperor::host::netns;
 use mini_emperor::host::tun::{self, Offloads};
 use mini_emperor::host::workers::{Device, DeviceLost, Report, Workers};
 use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId, Traffic, Wakefulness};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::namespace::{alone, block_on, wait_until, within};
 
@@ -32,6 +32,7 @@ pub(crate) struct Village {
     pub(crate) fabric: Fabric,
     pub(crate) workers: Workers,
     pub(crate) reports: UnboundedReceiver<Report>,
+    pub(crate) reporter: UnboundedSender<Report>,
     /// Ports that another worker has been given.
     pub(crate) moves: usize,
     lost: VecDeque<DeviceLost>,
@@ -55,6 +56,7 @@ impl Village {
             fabric,
             workers,
             reports,
+            reporter: sender,
             moves: 0,
             lost: VecDeque::new(),
             pretended: HashMap::new(),
@@ -130,22 +132,19 @@ impl Village {
         let now = Instant::now();
         self.workers.stirred(now);
         let due = self.workers.deadline().unwrap();
-        self.workers.balance(due, |port| self.fabric.traffic(port));
+        self.workers.balance(due, Device::work);
     }
 
-    /// Shares the work of the workers as if each port had sent `more` packets.
+    /// Shares the work of the workers as if each port had done so much `more`.
     pub(crate) fn begin_to_share(&mut self, more: impl Fn(PortId) -> u64) {
         self.workers.stirred(Instant::now());
         let due = self.workers.deadline().unwrap();
         let pretended = std::cell::RefCell::new(std::mem::take(&mut self.pretended));
-        self.workers.balance(due, |port| {
+        self.workers.balance(due, |device| {
             let mut pretended = pretended.borrow_mut();
-            let packets = pretended.entry(port).or_default();
-            *packets += more(port);
-            Some(Traffic {
-                transmit_packets: *packets,
-                ..Traffic::default()
-            })
+            let work = pretended.entry(device.port).or_default();
+            *work += more(device.port);
+            *work
         });
         self.pretended = pretended.into_inner();
     }

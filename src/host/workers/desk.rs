@@ -107,9 +107,22 @@ impl Desk {
         let _ = self.reports.send(report(release));
     }
 
+    /// Nobody is let out any more.
+    pub(super) fn close(&mut self) {
+        for queue in self.room.let_out(|_| false) {
+            for _ in queue.guests {
+                self.router
+                    .undeliverable(&self.plane.tables, queue.to, Reason::QueueFull);
+            }
+        }
+    }
+
     /// Judges a frame that came from `from`, and does all that there is to do but write it as it is.
     #[inline]
     pub(super) fn judge(&mut self, from: PortId, frame: &mut [u8]) -> Option<Parcel> {
+        if let Some(device) = self.plane.device(from) {
+            device.worked(frame.len());
+        }
         match self.router.forward(&self.plane.tables, from, frame, self.now) {
             Verdict::Forward(to) => return self.parcel(from, to, frame),
             Verdict::Answer(complaint) => {

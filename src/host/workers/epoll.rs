@@ -12,6 +12,7 @@ use crate::router::{MAX_FRAME, PortId};
 
 use super::Device;
 use super::desk::{Desk, is_the_end};
+use super::patience::LONG;
 use super::worker::{Carrier, Turn};
 
 /// Frames taken from one port before the next one has its turn.
@@ -58,7 +59,7 @@ impl EpollEngine {
                     self.troubles = 0;
                     self.pass(desk, port, length);
                     turn.frames += 1;
-                    turn.longest = turn.longest.max(length);
+                    turn.long += usize::from(length > LONG);
                 }
                 Err(Errno::EAGAIN) => return,
                 Err(Errno::EINTR) => {}
@@ -106,6 +107,9 @@ impl Carrier for EpollEngine {
     fn is_ending(&self, _: PortId) -> bool {
         false
     }
+
+    // Whatever has been read has been written.
+    fn finish(&mut self, _: &mut Desk) {}
 
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
         let timeout = if wait {

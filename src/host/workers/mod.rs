@@ -50,7 +50,7 @@ mod worker;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::config::settings::Engine as Wish;
-use crate::router::{PortId, Reason, Tables, Traffic};
+use crate::router::{PortId, Tables};
 
 use super::error::{Doing, HostError};
 use super::pulse::Pulse;
@@ -70,8 +70,8 @@ use rota::Rota;
 
 /// How often it is looked at who does how much, while packets move.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Copying so many bytes takes about as long as all else that is done for a packet.
-const BYTES_LIKE_A_PACKET: u64 = 8192;
+/// Copying so many bytes takes about as long as all else that is done for a frame.
+const BYTES_LIKE_A_FRAME: u64 = 8192;
 
 /// What the workers work with: the tables and, by port index, the devices.
 pub struct Plane {
@@ -100,7 +100,13 @@ pub struct Device {
     pub offloads: Offloads,
     /// A kernel has refused a super-frame that came from it: they are cut here from then on, in their order.
     refused: AtomicBool,
+    work: Work,
 }
+
+/// Apart from what other workers read of a device.
+#[repr(align(128))]
+#[derive(Default)]
+struct Work(AtomicU64);
 
 impl Device {
     /// The tun of `port`, of which frames may leave as much undone as `offloads` says.
@@ -110,7 +116,20 @@ impl Device {
             tun,
             offloads,
             refused: AtomicBool::new(false),
+            work: Work::default(),
         }
+    }
+
+    /// What its frames have cost so far, whatever became of them; a small frame costs 1.
+    pub fn work(&self) -> u64 {
+        self.work.0.load(Ordering::Relaxed)
+    }
+
+    /// A frame of so many bytes was read from it. Only its reader may say so.
+    #[inline]
+    fn worked(&self, bytes: usize) {
+        let cost = 1 + (bytes as u64) / BYTES_LIKE_A_FRAME;
+        self.work.0.store(self.work() + cost, Ordering::Relaxed);
     }
 }
 
@@ -336,15 +355,19 @@ impl Workers {
         self.look
     }
 
-    /// Looks whether the work is shared evenly, by what the `traffic` of each port is by now, and begins to give a
-    /// port to another worker if that helps.
-    pub fn balance(&mut self, now: Instant, traffic: impl Fn(PortId) -> Option<Traffic>) {
+    /// Looks whether the work is shared evenly, by what each device's `work` is by now, and begins to give a port to
+    /// another worker if that helps.
+    pub fn balance(&mut self, now: Instant, work: impl Fn(&Device) -> u64) {
         if self.look.take_if(|look| *look <= now).is_none() {
             return;
         }
         // Whoever goes on sending stirs anew.
         self.pulse.rest();
-        let done = |port| traffic(port).map_or(0, |traffic| work(&traffic));
+        if self.threads.iter().any(Thread::has_ended) {
+            // It seems to have nothing to do, but nobody is helped by giving it more.
+            return;
+        }
+        let done = |port| self.plane.device(port).map_or(0, |device| work(device));
         let Some(found) = self.rota.look(done) else {
             return;
         };
@@ -352,6 +375,11 @@ impl Workers {
             Some(device) => self.tell(Some(found.from), Order::Release(device, Release(found.number))),
             None => self.rota.give_up(),
         }
+    }
+
+    /// Whether a port is on its way from a worker to another one.
+    pub fn is_moving(&self) -> bool {
+        self.rota.is_moving()
     }
 
     /// A worker has let go of a device: the next one reads it.
@@ -431,14 +459,11 @@ impl Workers {
     }
 }
 
-/// What it costs a worker to read these packets: some for each, and some for its bytes.
-fn work(traffic: &Traffic) -> u64 {
-    // Those that found no room were read from somebody else.
-    let refused = traffic.dropped.total() - traffic.dropped.get(Reason::QueueFull);
-    traffic.transmit_packets + refused + traffic.transmit_bytes / BYTES_LIKE_A_PACKET
-}
-
 impl Thread {
+    fn has_ended(&self) -> bool {
+        self.handle.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     fn tell(&self, order: Order) {
         // A worker that is gone has said why.
         let _ = self.orders.send(order);

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 /// See [`Patience`].
 const LOOK_ON: Duration = Duration::from_micros(50);
-/// So long after a long frame there is a rush.
+/// So many long frames within this time are a rush, which ends so long after the last of them. An answer of a few frames
+/// is none.
 const RUSH: Duration = Duration::from_millis(1);
+const RUSHING: usize = 8;
 /// A frame of more bytes than this is a super-frame of a stream.
 pub(super) const LONG: usize = 4096;
 
@@ -50,17 +52,25 @@ impl Rush {
 pub(super) struct Patience {
     rush: Arc<Rush>,
     until: Option<Instant>,
+    /// Long frames since then.
+    long: usize,
+    since: Option<Instant>,
 }
 
 impl Patience {
     pub(super) fn new(rush: Arc<Rush>) -> Self {
-        Self { rush, until: None }
+        Self {
+            rush,
+            until: None,
+            long: 0,
+            since: None,
+        }
     }
 
-    /// `frames` came at `now`, the longest of them of so many bytes; whether to look again before sleeping.
-    pub(super) fn after(&mut self, frames: usize, longest: usize, now: Instant) -> bool {
-        if longest > LONG {
-            self.rush.prolong(now);
+    /// `frames` came at `now`, of which so many were `long`; whether to look again before sleeping.
+    pub(super) fn after(&mut self, frames: usize, long: usize, now: Instant) -> bool {
+        if long > 0 {
+            self.count(long, now);
         }
         if frames > 0 {
             self.until = Some(now + LOOK_ON);
@@ -70,6 +80,20 @@ impl Patience {
             self.until = None;
         }
         on
+    }
+
+    fn count(&mut self, long: usize, now: Instant) {
+        if self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) > RUSH)
+        {
+            self.since = Some(now);
+            self.long = 0;
+        }
+        self.long += long;
+        if self.long >= RUSHING {
+            self.rush.prolong(now);
+        }
     }
 }
 
@@ -82,7 +106,7 @@ mod tests {
         let now = Instant::now();
         let mut patience = Patience::new(Arc::new(Rush::new(now)));
         assert!(!patience.after(0, 0, now));
-        assert!(patience.after(1, 84, now));
+        assert!(patience.after(1, 0, now));
         assert!(patience.after(0, 0, now + LOOK_ON / 2));
         assert!(!patience.after(0, 0, now + LOOK_ON));
         assert!(!patience.after(0, 0, now + LOOK_ON / 2), "that look is over");
@@ -93,9 +117,20 @@ mod tests {
         let now = Instant::now();
         let rush = Arc::new(Rush::new(now));
         let [mut carrier, mut other] = [(); 2].map(|()| Patience::new(rush.clone()));
-        assert!(!carrier.after(2, LONG + 1, now));
-        assert!(!other.after(1, 84, now + RUSH / 2));
-        assert!(other.after(1, 84, now + RUSH));
-        assert!(carrier.after(1, LONG, now + RUSH));
+        assert!(!carrier.after(RUSHING, RUSHING, now));
+        assert!(!other.after(1, 0, now + RUSH / 2));
+        assert!(other.after(1, 0, now + RUSH));
+    }
+
+    #[test]
+    fn a_few_long_frames_are_no_rush() {
+        let now = Instant::now();
+        let mut patience = Patience::new(Arc::new(Rush::new(now)));
+        for turn in 0..20 {
+            assert!(patience.after(5, 4, now + turn * 2 * RUSH));
+        }
+        let last = now + 40 * RUSH;
+        assert!(patience.after(4, 4, last));
+        assert!(!patience.after(4, 4, last + RUSH / 2), "these follow at once");
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Rota {
     /// The move that is under way: one at a time.
     moving: Option<Move>,
     moves: u64,
+    /// The port whose last move its reader declined: others have their turn first.
+    declined: Option<PortId>,
 }
 
 /// One port.
@@ -49,6 +51,7 @@ impl Rota {
             workers: workers.max(1),
             moving: None,
             moves: 0,
+            declined: None,
         }
     }
 
@@ -92,12 +95,13 @@ impl Rota {
         if self.moving.is_some() || total < IDLE {
             return None;
         }
+        let declined = self.declined.take();
         let from = (0..self.workers).max_by_key(|worker| days[*worker])?;
         let to = (0..self.workers).min_by_key(|worker| days[*worker])?;
         let longest = |work: u64| (days[from] - work).max(days[to] + work);
         let (port, after) = work
             .iter()
-            .filter(|(port, _)| self.reader(**port) == Some(from))
+            .filter(|(port, _)| self.reader(**port) == Some(from) && Some(**port) != declined)
             .map(|(port, work)| (*port, (longest(*work), *work)))
             .min_by_key(|(_, after)| *after)
             .map(|(port, (after, _))| (port, after))?;
@@ -122,9 +126,15 @@ impl Rota {
         Some(moving)
     }
 
+    /// Whether a move is under way.
+    pub(super) fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
     /// The reader keeps the port of this move.
     pub(super) fn keep(&mut self, number: u64) {
-        self.moving.take_if(|moving| moving.number == number);
+        let moving = self.moving.take_if(|moving| moving.number == number);
+        self.declined = moving.map(|moving| moving.port);
     }
 
     /// Whatever is under way does not happen.
@@ -197,6 +207,18 @@ mod tests {
     fn little_work_moves_nothing() {
         let (mut rota, done) = rota(2, 4);
         assert_eq!(after(&mut rota, &done, &[200, 0, 200, 0]), None);
+    }
+
+    #[test]
+    fn after_one_that_its_reader_keeps_another_has_its_turn() {
+        let (mut rota, done) = rota(2, 5);
+        let busy = [9000, 0, 4000, 0, 3000];
+        let kept = after(&mut rota, &done, &busy).unwrap();
+        rota.keep(kept.number);
+        let other = after(&mut rota, &done, &busy).unwrap();
+        assert!(other.port != kept.port && rota.reader(other.port) == Some(0));
+        rota.keep(other.number);
+        assert_eq!(after(&mut rota, &done, &busy).unwrap().port, kept.port);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! buffers would end at once, and always so if it came back every second turn. The queue's order turns as well, so that
 //! among many busy ports each is first in its turn.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::sys::uring::{Done, Ring};
 
 use super::Device;
 use super::desk::{Desk, Parcel, is_the_end};
+use super::patience::LONG;
 use super::worker::{Carrier, Turn};
 
 /// Buffers lent to the kernel, and so the longest batch of frames.
@@ -25,6 +27,8 @@ const BUFFERS: u16 = 64;
 const BUFFER: usize = MAX_FRAME.next_multiple_of(4096);
 /// So many reports are taken in one turn.
 const REPORTS: usize = 8 * BUFFERS as usize;
+/// A worker that ends needs two turns or three for what it has begun; more than this is waiting for nothing.
+const LAST_TURNS: usize = 1000;
 /// A read that fails so often, without a frame from anybody in between, has ended for good.
 const TROUBLES: u32 = 10_000;
 
@@ -37,8 +41,10 @@ pub(super) struct UringEngine {
     leaving: Vec<Option<Parcel>>,
     /// Reads to be asked for in the next turn.
     ended: Vec<PortId>,
-    /// Reads that are being cancelled.
-    ending: Vec<PortId>,
+    /// Reads that go on.
+    reading: HashSet<PortId>,
+    /// Those of them that are to end, and whether the kernel has been asked for that.
+    ending: Vec<(PortId, bool)>,
     troubles: u32,
 }
 
@@ -52,6 +58,7 @@ impl UringEngine {
             done: Vec::with_capacity(REPORTS),
             leaving: vec![None; BUFFERS.into()],
             ended: Vec::with_capacity(BUFFERS.into()),
+            reading: HashSet::new(),
             ending: Vec::new(),
             troubles: 0,
         })
@@ -119,25 +126,43 @@ impl UringEngine {
         }
     }
 
-    /// A read has ended; it is asked for again, unless that was wanted or its device is gone.
-    fn read_ended(&mut self, desk: &Desk, port: PortId, errno: Errno) {
-        if self.is_over(port) || desk.device(port).is_none() {
+    /// A read has ended, with a frame or for a reason; it is asked for again, unless its device is gone or is to be read
+    /// no more.
+    fn read_ended(&mut self, desk: &Desk, port: PortId, why: Option<Errno>) {
+        self.reading.remove(&port);
+        let wanted = self.ending.iter().position(|(ending, _)| *ending == port);
+        if let Some(at) = wanted {
+            self.ending.swap_remove(at);
             return;
         }
-        if errno != Errno::ENOBUFS {
+        if desk.device(port).is_none() {
+            return;
+        }
+        if why.is_some_and(|errno| errno != Errno::ENOBUFS) {
             self.troubles += 1;
         }
-        if is_the_end(errno) || self.troubles > TROUBLES {
-            desk.lose(port, errno);
-        } else {
-            self.ended.push(port);
+        match why {
+            Some(errno) if is_the_end(errno) || self.troubles > TROUBLES => desk.lose(port, errno),
+            Some(_) | None => self.ended.push(port),
         }
     }
 
-    /// Whether a read that has ended was being cancelled.
-    fn is_over(&mut self, port: PortId) -> bool {
-        let at = self.ending.iter().position(|ending| *ending == port);
-        at.map(|at| self.ending.swap_remove(at)).is_some()
+    /// Asks for the end of reads. A read that is about to go on by itself is not found for a moment; it is asked anew.
+    fn end_reads(&mut self) {
+        for (port, asked) in &mut self.ending {
+            *asked = *asked || self.ring.cancel(port.to_token()).is_ok();
+        }
+    }
+
+    fn not_found(&mut self, port: PortId) {
+        for (ending, asked) in &mut self.ending {
+            *asked = *asked && *ending != port;
+        }
+    }
+
+    /// Whether nothing is being read or written any more.
+    fn is_done(&self) -> bool {
+        self.reading.is_empty() && self.leaving.iter().all(Option::is_none)
     }
 
     /// Asks for the reads that have ended, if there are buffers for them. Else the writes that hold those are over after
@@ -147,9 +172,13 @@ impl UringEngine {
             return;
         }
         self.ended.rotate_left(1);
-        let ring = &mut self.ring;
+        let (ring, reading) = (&mut self.ring, &mut self.reading);
         self.ended.retain(|port| match desk.device(*port) {
-            Some(device) => ring.read(device.tun.as_fd(), port.to_token()).is_err(),
+            Some(device) if ring.read(device.tun.as_fd(), port.to_token()).is_ok() => {
+                reading.insert(*port);
+                false
+            }
+            Some(_) => true,
             None => false,
         });
     }
@@ -161,20 +190,31 @@ impl Carrier for UringEngine {
     }
 
     fn forget(&mut self, device: &Device) {
-        let known = self.ended.len();
-        self.ended.retain(|port| *port != device.port);
-        if self.ended.len() == known && !self.ending.contains(&device.port) {
-            self.ending.push(device.port);
-            // A ring that takes no requests ends the worker at its next turn.
-            let _ = self.ring.cancel(device.port.to_token());
+        let port = device.port;
+        self.ended.retain(|ended| *ended != port);
+        let known = self.ending.iter().any(|(ending, _)| *ending == port);
+        if self.reading.contains(&port) && !known {
+            self.ending.push((port, false));
         }
     }
 
     fn is_ending(&self, port: PortId) -> bool {
-        self.ending.contains(&port)
+        let mut leaving = self.leaving.iter().flatten();
+        self.reading.contains(&port) || leaving.any(|parcel| parcel.from == port)
+    }
+
+    fn finish(&mut self, desk: &mut Desk) {
+        self.ended.clear();
+        self.ending = self.reading.iter().map(|port| (*port, false)).collect();
+        for _ in 0..LAST_TURNS {
+            if self.turn(desk, false).is_err() || self.is_done() {
+                return;
+            }
+        }
     }
 
     fn turn(&mut self, desk: &mut Desk, wait: bool) -> Result<Turn, Errno> {
+        self.end_reads();
         // Whoever stands in the queue waits for no more than the buffers that leave now.
         let submitted = self.ring.turn(wait && self.ended.is_empty())?;
         if wait {
@@ -196,17 +236,16 @@ impl Carrier for UringEngine {
                     let port = PortId::from_token(token);
                     self.pass(desk, port, buffer, length);
                     turn.frames += 1;
-                    turn.longest = turn.longest.max(length);
+                    turn.long += usize::from(length > LONG);
                     self.troubles = 0;
-                    if !more && !self.is_over(port) && desk.device(port).is_some() {
-                        self.ended.push(port);
+                    if !more {
+                        self.read_ended(desk, port, None);
                     }
                 }
-                // It had ended before, and that was reported or its port was lost.
-                Done::NotFound { token } => {
-                    self.is_over(PortId::from_token(token));
+                Done::NotFound { token } => self.not_found(PortId::from_token(token)),
+                Done::Ended { token, errno } => {
+                    self.read_ended(desk, PortId::from_token(token), Some(errno));
                 }
-                Done::Ended { token, errno } => self.read_ended(desk, PortId::from_token(token), errno),
                 Done::Polled { more } => {
                     let _ = self.poke.read(); // before the orders: a later one pokes again
                     turn.poked = true;

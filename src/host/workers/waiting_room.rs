@@ -28,6 +28,8 @@ pub(super) struct WaitingRoom {
 /// The frames for one vassal, in their order.
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// For whom they are.
+    pub(super) to: PortId,
     /// When the first came, and the vassal was called.
     pub(super) since: Instant,
     /// Sender and frame.
@@ -59,6 +61,7 @@ impl WaitingRoom {
         let first = !self.queues.contains_key(&to);
         let room = ALL_BYTES.saturating_sub(self.bytes);
         let queue = self.queues.entry(to).or_insert_with(|| Queue {
+            to,
             since: now,
             guests: Vec::new(),
             bytes: 0,

@@ -24,8 +24,11 @@ pub(super) trait Carrier {
     /// Reads from it no more, though what has been read may still have to be brought to the desk.
     fn forget(&mut self, device: &Device);
 
-    /// Whether frames of a forgotten device may still be brought.
+    /// Whether frames of a forgotten device may still be brought, or are on their way out.
     fn is_ending(&self, port: PortId) -> bool;
+
+    /// Reads nothing more, and brings what has been read to where it is to go.
+    fn finish(&mut self, desk: &mut Desk);
 
     /// Waits for something to happen if `wait`, brings what has come to the desk and takes away what the desk sends.
     ///
@@ -39,8 +42,8 @@ pub(super) trait Carrier {
 pub(super) struct Turn {
     /// Frames that were judged.
     pub(super) frames: usize,
-    /// Bytes of the longest of them.
-    pub(super) longest: usize,
+    /// How many of them were [long](super::patience::LONG).
+    pub(super) long: usize,
     /// Orders wait.
     pub(super) poked: bool,
     /// No request that was made before this turn is still to be submitted.
@@ -144,12 +147,13 @@ impl<C: Carrier> Worker<C> {
             if turn.poked {
                 self.pulse.turned(self.number);
                 if !self.obey() {
-                    return;
+                    self.carrier.finish(&mut self.desk);
+                    return self.desk.close();
                 }
             }
             let looking_on = !wait;
-            let idle = !self.patience.after(turn.frames, turn.longest, self.desk.wake());
-            wait = idle && self.retired.is_empty() && !self.is_handing_over();
+            let idle = !self.patience.after(turn.frames, turn.long, self.desk.wake());
+            wait = idle && self.retired.is_empty() && self.releases.is_empty();
             if looking_on && !wait && turn.frames == 0 {
                 std::thread::yield_now();
             }
@@ -174,12 +178,6 @@ impl<C: Carrier> Worker<C> {
             handover.over = !carrier.is_ending(device.port);
             true
         });
-    }
-
-    /// Whether nothing but the next turn is needed for a handover.
-    fn is_handing_over(&self) -> bool {
-        let ready = |handover: &Handover| handover.over || !self.carrier.is_ending(handover.device.port);
-        self.releases.iter().any(ready)
     }
 
     /// Does what was ordered; false = the end.
