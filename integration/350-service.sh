@@ -76,6 +76,10 @@ unset NOTIFY_SOCKET
 
 # ---- the unit
 unit=$W/mini-emperor.service
+# What vassals and adoption depend on; the file is valid without each of them.
+for setting in Type=notify-reload WatchdogSec=30s KillMode=process Delegate=yes DelegateSubgroup=mini-emperor-supervisor; do
+  check "the unit file says $setting" grep -qx "$setting" "$HERE/systemd/mini-emperor.service"
+done
 mkdir -p "$W/local"
 mount --bind "$W/local" /usr/local/bin
 cp "$MINI_EMPEROR" /usr/local/bin/
