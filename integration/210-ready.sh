@@ -112,6 +112,45 @@ Y
 check "one that asks for more time gets it" wait_has slow ready true
 check "in its first life" has slow restarts 0
 
+# ---- at its end
+cat >"$PUB/leaving.py" <<'P'
+import os, signal, socket, sys, time
+pub = sys.argv[1]
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def say(text): s.sendto(text.encode(), "\0" + os.environ["NOTIFY_SOCKET"][1:])
+def end(*_):
+    say("STOPPING=1\nEXTEND_TIMEOUT_USEC=25000000")
+    time.sleep(4) # longer than its timeout
+    open(f"{pub}/whole", "w").write("whole")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+say("READY=1")
+while not os.path.exists(f"{pub}/leave"): time.sleep(0.05)
+say("STOPPING=1")
+while True: signal.pause()
+P
+for name in slowly never; do
+  drop_vassal $name <<Y
+command: [$PYTHON, $PUB/leaving.py, $PUB]
+ready: notify
+stop: {signal: TERM, timeout: 3s}
+restart: {delay: 1m, max_delay: 1m}
+Y
+  wait_has $name ready true
+done
+mark
+rm "$VASSALS/slowly.yaml"
+check "one that asks for more time for its end gets it" wait_for 15 is whole cat "$PUB/whole"
+check "and ends" wait_gone slowly
+check "by itself" fails logged "killing the whole tree" name=slowly
+mark
+touch "$PUB/leave"
+check "one that says that it stops is heard" wait_for 5 logged "says that it stops" name=never
+check "and is not ready any more" wait_has never ready false
+check "it has the time of a stop, no more" wait_for 15 grep -q "ending the vassal name=never.*did not within 3s" "$LOG"
+check "and pauses before its next life" wait_has never state waiting
+rm "$VASSALS/never.yaml"
+
 # ---- the main process
 drop_vassal forker <<Y
 command:

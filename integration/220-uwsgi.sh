@@ -67,11 +67,32 @@ check "one that stands still misses its watchdog" wait_for 10 logged name=web "w
 check "and is started again" wait_for 20 running web "$pid"
 check "and ready again" wait_for 10 status_says web ready=true
 
+# ---- an emperor that is killed
+pid=$(vassal_pid web)
+check "it has its workers" wait_for 10 is 2 pgrep -c -P "$pid"
+old=$(worker)
+kill_emperor
+start_emperor
+check "the next emperor has the same master" same_pid web "$pid"
+check "and the same workers" is "$old" worker
+check "it is ready and answers" wait_for 10 status_says web ready=true
+check "at its address" wait_for 10 request
+sleep 6 # longer than the watchdog
+check "its heartbeats are heard" same_pid web "$pid"
+mark
+kill -HUP "$EMPEROR_PID"
+check "it is asked to reload" wait_for 5 logged "asking the vassal to reload" name=web
+check "and says when it is done, over the socket that it has always had" wait_for 10 logged "vassal ready" name=web
+check "in the same process" same_pid web "$pid"
+check "with new workers" wait_for 10 new_workers
+check "and answers again" wait_for 5 request
+
 # ---- the end
 mark
+said=$(wc -l <"$LOGS/web.log")
 rm "$VASSALS/web.yaml"
 check "it ends" wait_gone web
-check "gracefully" says "gracefully" cat "$LOGS/web.log"
+check "gracefully" wait_for 5 says "graceful shutdown triggered" tail -n "+$((said + 1))" "$LOGS/web.log"
 check "in time, and is not killed" fails logged "killing the whole tree" name=web
 
 # ---- it asks to be stopped

@@ -69,6 +69,34 @@ check "and nobody expects what it was not told" same_pid plain "$plain"
 kill -KILL "$plain"
 check "the new policy decides" wait_for 5 status_says plain state=failed "its restart policy"
 
+# ---- where output goes, while it speaks
+talk() { # talk TO
+  drop_vassal talker <<Y
+command: [/bin/sh, -c, "while :; do echo tick; echo tick >>$PUB/ticks; sleep 0.05; done"]
+log: {to: $1}
+Y
+}
+size() { stat -c %s "$LOGS/talker.log"; }
+ticks() { wc -l <"$PUB/ticks"; }
+# The first lines after an edit may have been written before it.
+says_nothing() {
+  local before
+  before=$(size)
+  wait_for 10 more_than $(($(ticks) + 10)) ticks && is "$before" size
+}
+talk file
+check "what it says is in its file" wait_for 10 more_than 20 size
+talker=$(vassal_pid talker)
+mark
+talk none
+check "an edit of the log is applied" wait_for 5 logged "vassal updated while it runs" name=talker
+check "its file grows no more, though it speaks" wait_for 15 says_nothing
+before=$(size)
+talk file
+check "another edit, and it does" wait_for 10 more_than "$before" size
+check "all in one life" same_pid talker "$talker"
+rm "$VASSALS/talker.yaml"
+
 # ---- an edit that cannot run
 drop_vassal victim <<Y
 command: [/bin/sleep, infinity]

@@ -39,7 +39,17 @@ hostname: alices
 namespaces: [pid, mount, uts, ipc, cgroup]
 network: {address: 10.107.0.10}
 Y
-check "alice's file runs, in all namespaces" wait_running web
+own() { # own NAME KIND…: these namespaces of it are not the emperor's
+  local pid kind its
+  pid=$(vassal_pid "$1") || return 1
+  shift
+  for kind; do
+    its=$(readlink "/proc/$pid/ns/$kind") || { echo "no $kind"; return 1; }
+    [ "$its" != "$(readlink "/proc/$EMPEROR_PID/ns/$kind")" ] || { echo "$kind is the emperor's"; return 1; }
+  done
+}
+check "alice's file runs" wait_running web
+check "in namespaces that are all its own" own web net mnt pid uts ipc cgroup
 check "as alice" is 2001:2001 owners web
 check "and nobody's group beside" wait_for 5 grep -qx "uid=2001(alice) gid=2001(alice) groups=2001(alice)" "$LOGS/web.log"
 check "under her host name" wait_for 5 grep -qx alices "$LOGS/web.log"
@@ -49,6 +59,8 @@ check "as process 1 of a pid namespace" says "	1" grep NSpid "/proc/$(vassal_pid
 put bob job <<<"$SLEEP"
 check "bob's runs as bob" wait_running job
 check "with bob's ids" is 2002:2002 owners job
+check "in the namespaces of the defaults" own job net mnt pid uts ipc
+check "and in no others" fails own job cgroup
 
 # ---- the operator's directory, and a change of owner
 drop_vassal given <<<"$SLEEP"

@@ -2,8 +2,9 @@
 
 kills.py EMPEROR SETTINGS VASSALS RUN LOG    KILLS=N: how often (200); SEED=N: plays the same again
 
-What must hold after each: one process for each definition, under its newest text; as many network namespaces, FIFOs
-and cgroups as there are vassals; one uplink, one table; no init stage that waits; nothing of what is removed.
+What must hold after each: one process for each definition, under its newest text; as many network namespaces, ports
+of the router, FIFOs and cgroups as there are vassals; one uplink, one table; no init stage that waits; nothing of what
+is removed.
 """
 
 import glob
@@ -22,6 +23,7 @@ SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
 NAMES = [f"v{n}" for n in range(7)]
 KINDS = ["plain", "plain", "tree", "tree", "stubborn", "crasher", "plain"]
 TAG = re.compile(rb"\0(74[0-9]{6})\0")
+PORTS = re.compile(r" status uplink=.* vassals=([0-9]+) ")
 generation = 0
 wanted = {}  # name -> (tag, kind)
 
@@ -142,18 +144,37 @@ def wrong():
     return faults
 
 
+def log_since(begin):
+    with open(LOG, "rb") as log:
+        log.seek(begin)
+        return log.read().decode(errors="replace")
+
+
+def wrong_ports(emperor):
+    """The router's ports, which only the emperor can count."""
+    # Before, the signal would end it.
+    if "emperor ready" not in log_since(emperor.log_begin):
+        return ["the emperor is not ready"]
+    begin = os.path.getsize(LOG)
+    emperor.send_signal(signal.SIGUSR1)
+    end = time.monotonic() + 5
+    while not (found := PORTS.search(log_since(begin))):
+        if emperor.poll() is not None or time.monotonic() > end:
+            return ["the emperor does not tell its ports"]
+        time.sleep(0.005)
+    return [] if int(found[1]) == len(wanted) else [f"{found[1]} ports, not {len(wanted)}"]
+
+
 def said(since):
     """What the log holds of trouble from there on; the whole of its end if nothing is."""
-    with open(LOG, "rb") as log:
-        log.seek(since)
-        lines = log.read().decode(errors="replace").splitlines()
+    lines = log_since(since).splitlines()
     trouble = [line for line in lines if " ERROR " in line or "panicked" in line]
     return (trouble or lines)[-5:]
 
 
 def settle(emperor, moment):
     end = time.monotonic() + 15
-    while faults := wrong():
+    while faults := wrong() or wrong_ports(emperor):
         code = emperor.poll()
         if code is not None:
             faults = [f"the emperor ended with {code}"]
@@ -201,12 +222,20 @@ def play(moment):
     if random_.random() < 0.7:
         open(CALM, "w").close()
         settle(emperor, moment)
+        if random_.random() < 0.2:
+            # One that lives on has to be as exact as one that has just started.
+            for name in NAMES:
+                random_.choice([edit, remove])(name)
+            settle(emperor, moment)
         os.unlink(CALM)
         for _ in range(random_.randrange(1, 3)):
             what = disturb(emperor)
         time.sleep(random_.random() ** 2 * 0.1)
     else:
         time.sleep(random_.random() * 0.08)
+        if random_.random() < 0.5:
+            what = disturb(emperor)
+            time.sleep(random_.random() ** 2 * 0.1)
     emperor.kill()
     emperor.wait()
     for helper in helpers:
@@ -231,6 +260,9 @@ try:
         history.append(what)
     open(CALM, "w").close()
     emperor = start()
+    settle(emperor, KILLS)
+    for name in NAMES:
+        remove(name)
     settle(emperor, KILLS)
 finally:
     # Cgroups are not those of the scenario alone: it must not leave any.

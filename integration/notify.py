@@ -1,10 +1,9 @@
 """A service manager that only listens.
 
-notify.py listen SOCKET FILE DIRECTORY  FILE gets a line for each message: the time (CLOCK_MONOTONIC, seconds) and its
-                                        fields. Beside "READY=1" stands what was there when it arrived: the number of
-                                        files in DIRECTORY and whether emperor0 exists.
-notify.py freeze PID NAME SECONDS       stops the thread of that name, and no other, for so long
-notify.py wakeups PID                   how often all threads of a process have been woken
+notify.py listen SOCKET FILE       FILE gets a line for each message: the time (CLOCK_MONOTONIC, seconds) and its fields.
+                                   Beside "READY=1" stands whether emperor0 existed when it arrived.
+notify.py freeze PID NAME SECONDS  stops the thread of that name, and no other, for so long
+notify.py wakeups PID              how often all threads of a process have been woken
 """
 
 import ctypes
@@ -15,15 +14,14 @@ import sys
 import time
 
 
-def listen(path, out, directory):
+def listen(path, out):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, open(out, "a", buffering=1) as file:
         listener.bind(path)
         while True:
             fields = listener.recv(4096).decode().split("\n")
             line = f"{time.monotonic():.3f} " + " ".join(field for field in fields if field)
             if "READY=1" in fields:
-                count = len(os.listdir(directory)) if os.path.isdir(directory) else 0
-                line += f" files={count} uplink={'emperor0' in dict(socket.if_nameindex()).values()}"
+                line += f" uplink={'emperor0' in dict(socket.if_nameindex()).values()}"
             print(line, file=file)
 
 

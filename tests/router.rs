@@ -581,7 +581,9 @@ fn whoever_takes_over_a_slot_is_somebody_else() {
 #[test]
 fn a_detached_vassal_is_gone_at_once() {
     let mut world = World::open();
+    let attached = world.fabric.vassals();
     world.detach("b");
+    assert_eq!(world.fabric.vassals(), attached - 1);
     for [a, b, ..] in FAMILIES {
         let sample = Sample::udp(a, b, 53, 1);
         world.is_told("a", &sample, "a", Reason::NoRoute, Complaint::HostUnreachable);

@@ -2,8 +2,7 @@
 //!
 //! After each event the pretended host checks that no process is without an owner or an owner without its
 //! process, that no vassal has two and no address two users, and that no deadline is left unmet. At the end all
-//! is stopped, and that must come to its end. A port exists exactly as long as its process ([`Reign`] attaches and
-//! detaches both as one), so what holds for the one holds for the other.
+//! is stopped, and that must come to its end. Ports are the host's: `integration/kills.py` counts them.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 
@@ -15,7 +14,7 @@ use std::time::Duration;
 use mini_emperor::config::Definition;
 use mini_emperor::config::definition::Addresses;
 use mini_emperor::emperor::pacing::Pacing;
-use mini_emperor::emperor::state::{End, Fault, Life, State};
+use mini_emperor::emperor::state::{End, Fault, Life, Rest, State};
 use mini_emperor::emperor::{Action, Adoption, Event, Run, Word};
 use proptest::prelude::*;
 
@@ -295,5 +294,106 @@ fn waiting_for_clients_survives_every_failure() {
             reign.elapse(Duration::from_secs(60));
             assert_eq!(reign.word("a"), "idle");
         }
+    });
+}
+
+/// What an earlier emperor left without a process.
+fn adopt_at_rest(reign: &mut Reign, definition: Definition, state: State) {
+    reign.happen(Event::Adopted(Box::new(Adoption {
+        definition,
+        addresses: vec!["10.107.0.5/29".parse().unwrap()],
+        state,
+        life: Life(900),
+        restarts: 0,
+        pacing: Pacing::resumed(1),
+        last_end: None,
+    })));
+}
+
+/// It runs, after whatever time a failure costs.
+fn recovers(reign: &mut Reign, who: &str) {
+    settle(reign);
+    reign.elapse(Duration::from_secs(20));
+    settle(reign);
+    assert_eq!(reign.word(who), "running", "{who}");
+}
+
+#[test]
+fn adoption_survives_every_failure() {
+    let probed = "ready: {tcp: 80}\nready_timeout: 5s\nnetwork: {address: 10.107.0.2}\nstop: {timeout: 1s}";
+    let telling = "ready: notify\nready_timeout: 1h\nreload: signal HUP\nstop: {timeout: 1s}";
+    let waiting = "on_demand: true\nstop: {timeout: 1s}";
+    told_with_every_failure(|reign| {
+        adopt(reign, &definition("a", probed), false);
+        adopt(reign, &definition("b", telling), true);
+        adopt_at_rest(reign, definition("c", waiting), State::Idle);
+        assert_eq!(reign.word("c"), "idle");
+        for (who, text) in [("a", probed), ("b", telling), ("c", waiting)] {
+            reign.define(who, text);
+        }
+        reign.happen(Event::Reload);
+        for who in ["a", "b"] {
+            recovers(reign, who);
+        }
+        reign.define("b", &format!("{telling}\nenv: {{A: 1}}"));
+        for _ in 0..2 {
+            reign.happen(Event::Demand(name("c")));
+            settle(reign);
+            reign.elapse(Duration::from_secs(60));
+        }
+        for who in ["a", "b", "c"] {
+            recovers(reign, who);
+        }
+        // All ends in the midst of a stop and of a birth.
+        reign.remove("a");
+        reign.define("c", &format!("{waiting}\nenv: {{A: 1}}"));
+        reign.happen(Event::StopAll);
+        reign.define("d", "");
+        assert_eq!(reign.word("d"), "absent", "nobody is born any more");
+    });
+}
+
+#[test]
+fn those_that_stay_down_survive_every_failure() {
+    let given_up = "restart: {delay: 1s, give_up: {deaths: 3, within: 10m}}\nstop: {timeout: 1s}";
+    let telling = "ready: notify\nready_timeout: 1h\nstop: {timeout: 1s}";
+    told_with_every_failure(|reign| {
+        for (who, text) in [("a", given_up), ("b", ""), ("c", telling)] {
+            reign.define(who, text);
+        }
+        for who in ["a", "b", "c"] {
+            recovers(reign, who);
+        }
+        for _ in 0..3 {
+            if reign.word("a") == "running" {
+                reign.dies("a", End::Exited(1));
+            }
+            reign.elapse(Duration::from_secs(5));
+            settle(reign);
+        }
+        reign.dies("b", End::Exited(26));
+        reign.says("c", Word::MainPid(77));
+        assert_eq!(reign.state("c").and_then(State::run).map(|run| run.pid), Some(77));
+        reign.says("c", Word::Rest);
+        reign.elapse(Duration::from_secs(3600));
+        settle(reign);
+        let within = Duration::from_secs(600);
+        for (who, why) in [
+            ("a", Rest::GaveUp { deaths: 3, within }),
+            ("b", Rest::Exile),
+            ("c", Rest::Asked),
+        ] {
+            assert_eq!(reign.state(who).and_then(State::rest), Some(&why), "{who}");
+        }
+        reign.happen(Event::TryNow);
+        reign.define("c", &format!("{telling}\nenv: {{A: 1}}"));
+        for who in ["a", "b", "c"] {
+            recovers(reign, who);
+        }
+        // All ends in the midst of a restart, of a rest and of a removal.
+        reign.define("a", &format!("{given_up}\nenv: {{A: 1}}"));
+        reign.says("c", Word::Rest);
+        reign.remove("b");
+        reign.happen(Event::StopAll);
     });
 }

@@ -30,9 +30,10 @@ impl Daemon {
         }
         let device = &self.settings.router.device;
         tracing::info!(
-            "status uplink={device} engine={} offload={} {}",
+            "status uplink={device} engine={} offload={} vassals={} {}",
             self.workers.engine(),
             self.uplink.offload(),
+            self.fabric.vassals(),
             counters(&self.uplink_traffic())
         );
         for problem in self.problems.values().flatten() {

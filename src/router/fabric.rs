@@ -213,6 +213,14 @@ impl Fabric {
         Some(tenant.counters.total())
     }
 
+    /// How many vassals are attached, asleep or awake.
+    pub fn vassals(&self) -> usize {
+        let tenants = self.slots.all().flatten();
+        tenants
+            .filter(|tenant| tenant.kind.attachment().is_some())
+            .count()
+    }
+
     /// What a port has moved, summed over the workers; `None` if it is gone.
     pub fn traffic(&self, port: PortId) -> Option<Traffic> {
         Some(self.slots.get(port)?.counters.total())
