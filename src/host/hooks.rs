@@ -21,6 +21,7 @@ use crate::config::definition::Hook;
 use crate::config::{Definition, Name};
 use crate::emperor::state::End;
 
+use crate::sys::process::lower_open_files_of;
 use crate::sys::readiness::readable;
 
 use super::init::{OURSELVES, PATH};
@@ -62,19 +63,37 @@ impl Moment {
 }
 
 /// One at a time.
-pub type Line = Arc<Mutex<()>>;
+#[derive(Debug, Clone)]
+pub struct Line {
+    turn: Arc<Mutex<()>>,
+    nofile: Option<u64>,
+}
 
 /// All hooks.
-#[derive(Default)]
 pub struct Hooks {
     lines: BTreeMap<Name, Line>,
     running: JoinSet<()>,
+    nofile: Option<u64>,
 }
 
 impl Hooks {
+    /// None runs yet. `nofile` is the soft limit of open descriptors that they get.
+    pub fn new(nofile: Option<u64>) -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            running: JoinSet::new(),
+            nofile,
+        }
+    }
+
     /// Where the hooks of a vassal queue.
     pub fn line(&mut self, name: &Name) -> Line {
-        self.lines.entry(name.clone()).or_default().clone()
+        let nofile = self.nofile;
+        let line = || Line {
+            turn: Arc::default(),
+            nofile,
+        };
+        self.lines.entry(name.clone()).or_insert_with(line).clone()
     }
 
     /// Runs `call`, whose failure is only logged, then `after`.
@@ -168,16 +187,16 @@ impl Call {
     }
 
     async fn carry_out(self) -> Result<(), String> {
-        let _turn = self.line.lock().await;
+        let _turn = self.line.turn.lock().await;
         let moment = self.moment.word();
         let program = self.hook.command.first().map_or("", String::as_str);
         let failed = |error: std::io::Error| format!("hook {moment} {program}: {error}");
         let errors = self.output.try_clone().map_err(failed)?;
-        let mut group = Group(
-            command(&self.hook, self.environment, self.output, errors)
-                .spawn()
-                .map_err(failed)?,
-        );
+        let mut command = command(&self.hook, self.environment, self.output, errors);
+        if let Some(nofile) = self.line.nofile {
+            lower_open_files_of(command.as_std_mut(), nofile);
+        }
+        let mut group = Group(command.spawn().map_err(failed)?);
         match tokio::time::timeout(self.hook.timeout, group.0.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("hook {moment} {program}: {status}")),
