@@ -164,6 +164,10 @@ impl Daemon {
             self.keep_vigil(life);
         }
         if let Some(next) = next {
+            if let Event::Ended { name, end, .. } = &next {
+                // One whose end nobody saw is buried all the same.
+                self.call_post_stop(name, end);
+            }
             self.tell(next);
         }
         Ok(())
