@@ -70,6 +70,7 @@ impl Daemon {
     }
 
     async fn go_on(&mut self, inherited: &mut Inherited) -> Result<(), HostError> {
+        self.hooks.end_earlier().await;
         self.demands.inherit(std::mem::take(&mut inherited.listeners));
         let mut left = Vec::new();
         for record in self.state.records()? {

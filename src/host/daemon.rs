@@ -153,7 +153,7 @@ impl Daemon {
             cradle: Arc::new(Cradle::new(image.nofile)?),
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
-            hooks: Hooks::new(image.nofile),
+            hooks: Hooks::new(image.nofile, settings.run_directory.join("hooks")),
             demands: Demands::new(),
             news,
             reports,
