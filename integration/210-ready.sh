@@ -170,6 +170,32 @@ rm "$VASSALS/forker.yaml"
 check "the main process hears the signal" wait_for 10 is main cat "$PUB/heard"
 check "and its end is the end of all" wait_gone forker
 
+# named NAME CODE POLICY THEN: its main process exits with CODE when it is told to; THEN is what its first one does.
+named() {
+  drop_vassal "$1" <<Y
+command:
+  - /bin/sh
+  - -c
+  - |
+    echo begun >>$PUB/$1.starts
+    sh -c 'until [ -e $PUB/$1.go ]; do sleep 0.05; done; exit $2' &
+    $PUB/say "MAINPID=\$!" READY=1
+    $4
+ready: notify
+restart: {policy: $3, delay: 100ms, max_delay: 1s}
+Y
+  wait_has "$1" ready true
+  mark
+  touch "$PUB/$1.go"
+}
+named done 0 on-failure "wait; exec sleep infinity"
+check "how the main process ended is how the vassal did" wait_for 10 logged "name=done" "exited with code 0"
+check "so that its policy holds" wait_for 10 is ended vassal_field "done" .state
+named exile 26 always "exec sleep infinity"
+check "also if its parent never asked" wait_for 10 logged "name=exile" "exited with code 26"
+check "and 26 holds, too" wait_for 10 is failed vassal_field exile .state
+check "each was started once" is "1 1" sh -c "echo \$(wc -l <$PUB/done.starts) \$(wc -l <$PUB/exile.starts)"
+
 # ---- tcp
 drop_vassal port <<Y
 command: [/bin/sh, -c, "until [ -e $PUB/listen ]; do sleep 0.05; done; exec $PYTHON -m http.server 8000"]

@@ -19,8 +19,10 @@ printf 'command: [/bin/sleep, infinity]\nrestart: {policy: never}\n' | drop_vass
 printf 'command: [/bin/sh, -c, "[ -e %s/later ] && exec sleep infinity; exit 1"]\nrestart: {delay: 1h, max_delay: 1h}\n' \
   "$PUB" | drop_vassal later
 printf 'command: [/bin/sh, -c, "sleep 74001 & exec sleep 74001"]\nnamespaces: [mount]\n' | drop_vassal tree
+printf 'command: [/bin/sleep, infinity]\nhooks: {post_stop: [/bin/sh, -c, "echo $MINI_EMPEROR_END >>%s/buried"]}\n' "$W" |
+  drop_vassal hooked
 start_emperor
-for name in $names tree; do wait_running $name; pid[$name]=$(vassal_pid $name); done
+for name in $names tree hooked; do wait_running $name; pid[$name]=$(vassal_pid $name); done
 wait_for 5 is waiting vassal_field later .state
 crash
 
@@ -34,8 +36,8 @@ sleeper fresh
 nsenter -t "${pid[cut]}" -n -- ip link del tun0
 nsenter -t "${pid[swapped]}" -n -- sh -c 'ip link del tun0; ip link add tun0 type veth peer name other; ip link set tun0 up'
 nsenter -t "${pid[faked]}" -n -- sh -c 'ip link del tun0; ip tuntap add tun0 mode tun; ip link set tun0 up'
-kill -KILL "${pid[dies]}" "${pid[once]}" "${pid[tree]}"
-wait_for 5 fails test -d "/proc/${pid[dies]}"
+kill -KILL "${pid[dies]}" "${pid[once]}" "${pid[tree]}" "${pid[hooked]}"
+for name in dies once tree hooked; do wait_for 5 fails test -d "/proc/${pid[$name]}"; done
 printf '{"boot":"%s","kept":{"alive":{"process":%s,"new":[]}}}' "$(cat /proc/sys/kernel/random/boot_id)" \
   "$(vassal_field rots .kept.alive.process)" >"$RUN/state/rots.json.new"
 mv "$RUN/state/rots.json.new" "$RUN/state/rots.json"
@@ -62,6 +64,8 @@ done
 check "one that died is started again" wait_running dies "${pid[dies]}"
 check "how it ended is said to be unknown" logged "name=dies" "its exit status is unknown"
 check "its restart is counted" is 1 vassal_field dies .restarts
+check "one that died and has a post_stop is started again" wait_running hooked "${pid[hooked]}"
+check "after its post_stop, which was called once" wait_for 10 is "ended, its exit status is unknown" cat "$W/buried"
 check "one that is never started again is not" is failed vassal_field once .state
 check "one that waits goes on waiting" is waiting vassal_field later .state
 : >"$PUB/later"

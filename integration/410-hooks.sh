@@ -173,6 +173,23 @@ end post_stop
 begin pre_start
 end pre_start" cat "$H/pair.log"
 
+# ---- a hook outlives its emperor, and not the next one's start
+cat >"$H/long" <<'S'
+#!/bin/sh
+[ -e "$1" ] && exit 0
+sleep 4714 & sleep 4714
+S
+chmod +x "$H/long"
+drop_vassal left <<<"{command: [/bin/sleep, infinity], hooks: {pre_start: [$H/long, $H/go]}, restart: {delay: 100ms}}"
+wait_for 10 is 2 pgrep -xfc "sleep 4714"
+kill_emperor
+: >"$H/go"
+start_emperor
+check "a hook of an emperor that crashed is ended by the next one, with what it started" wait_for 5 fails pgrep -xf "sleep 4714"
+check "which calls its own" wait_running left
+check "none is written down any more" is "" ls "$RUN/hooks"
+rm "$VASSALS/left.yaml"
+
 # ---- the end waits for hooks
 drop_vassal last <<<"{command: [/bin/sleep, infinity], hooks: {post_stop: [/bin/sh, -c, 'sleep 0.5; echo >$H/last']}}"
 wait_running last

@@ -50,6 +50,49 @@ wait_gone unread
 check "the emperor ends with 0" stop_emperor
 rm "$VASSALS"/*.yaml
 
+# ---- descriptors of an emperor that comes after a crash
+# limited SOFT:HARD: starts the emperor with that limit of open files, and waits until it is ready or ends.
+limited() {
+  mark
+  prlimit --nofile="$1" "$EMPEROR" run "$VASSALS" --config "$SETTINGS" </dev/null >>"$W/emperor.out" 2>>"$LOG" &
+  EMPEROR_PID=$!
+  wait_for 15 decided
+}
+decided() { logged "emperor ready" || fails kill -0 "$EMPEROR_PID"; }
+most_of() { awk '/^Max open files/ { print $4, $5 }' "/proc/$1/limits"; }
+cat >"$W/bin/count" <<P
+#!/bin/sh
+ulimit -Sn >$W/hook.nofile
+P
+chmod +x "$W/bin/count"
+limited 48:4096
+check "the emperor takes all descriptors that it may have" is "4096 4096" most_of "$EMPEROR_PID"
+names=
+for n in $(seq 20); do
+  names="$names many$n"
+  drop_vassal "many$n" <<<'{command: [/bin/sleep, infinity]}'
+done
+drop_vassal talks <<<'{command: [/bin/sleep, infinity], ready: notify, hooks: {pre_start: ['"$W/bin/count"']}}'
+for name in $names talks; do wait_running "$name"; done
+check "its vassals get what it was given" is "48 4096" most_of "$(vassal_pid many1)"
+check "and so do hooks" is 48 cat "$W/hook.nofile"
+before=$(who $names talks)
+full=$(descriptors)
+for less in 4 25 35 50 75; do
+  kill_emperor
+  limited "$((full - less)):$((full - less))"
+  check "$less descriptors fewer: nobody is ended for that" is "$before" who $names talks
+  if kill -0 "$EMPEROR_PID" 2>/dev/null; then continue; fi
+  check "$less fewer: that no start is possible is said" logged "EMFILE" "raise the emperor's limit of open files"
+  EMPEROR_PID=
+  start_emperor
+  check "$less fewer: the next one goes on with all" is "$before" who $names talks
+done
+check "one start was not possible" grep -q "cannot go on with this vassal" "$LOG"
+check "nobody lost anything" fails grep "ending the vassal" "$LOG"
+check "the emperor ends with 0" stop_emperor
+rm "$VASSALS"/*.yaml
+
 # ---- room for the state
 mkdir -p "$RUN"
 mount -t tmpfs -o size=128k,mode=0755 small "$RUN"

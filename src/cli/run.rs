@@ -16,7 +16,7 @@ use crate::host::logs::Screen;
 use crate::host::logs::stderr::{self, Stderr};
 use crate::host::rootless::{self, Station};
 use crate::host::upgrade::{Handover, Image, Inherited};
-use crate::host::{HostError, adopt};
+use crate::host::{HostError, adopt, descriptors};
 
 use super::complain;
 
@@ -96,6 +96,7 @@ fn who_we_are(wish: &Run) -> Result<(Image, Inherited), HostError> {
         station: rootless::enter(left.as_ref())?,
         places,
         run_directory: None,
+        nofile: descriptors::raise(),
     };
     Ok((image, Inherited::default()))
 }

@@ -18,8 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::emperor::pacing::Pacing;
 use crate::emperor::state::{End, Fault, Life, State};
@@ -61,6 +61,16 @@ pub fn witness(run: &Path) -> Option<OwnedFd> {
 impl Daemon {
     /// Goes on with whatever was left; before the first look at the directories.
     pub(super) async fn adopt(&mut self, inherited: &mut Inherited) -> Result<(), HostError> {
+        let all = self.go_on(inherited).await;
+        if all.is_err() {
+            // Connections of the host to those that go on without us outlive this, too.
+            self.uplink.leave();
+        }
+        all
+    }
+
+    async fn go_on(&mut self, inherited: &mut Inherited) -> Result<(), HostError> {
+        self.hooks.end_earlier().await;
         self.demands.inherit(std::mem::take(&mut inherited.listeners));
         let mut left = Vec::new();
         for record in self.state.records()? {
@@ -74,7 +84,7 @@ impl Daemon {
                     left.push((record, tun));
                 }
                 Ok(record) => self.state.erase(&record.name),
-                Err(remains) => self.clear_away(remains).await,
+                Err(remains) => self.clear_away(remains).await?,
             }
         }
         let offload = self.settings.router.offload;
@@ -86,11 +96,11 @@ impl Daemon {
             .map(|(record, tun)| find(record, tun, offload, &subnets))
             .buffered(AT_ONCE);
         let mut fifos = Vec::new();
-        while let Some(found) = found.next().await {
+        while let Some(found) = found.try_next().await? {
             if let Some((body, Remnant::Alive(..) | Remnant::Ended(_))) = &found.life {
                 fifos.push(self.state.fifo(&found.record.name, body.life));
             }
-            self.take_over(found);
+            self.take_over(found)?;
         }
         self.state.sweep(&fifos)?;
         if all > 0 {
@@ -105,10 +115,10 @@ impl Daemon {
     }
 
     /// Ends what a record that cannot be read still names.
-    async fn clear_away(&self, remains: Remains) {
+    async fn clear_away(&self, remains: Remains) -> Result<(), HostError> {
         let path = remains.path.display();
         tracing::error!(record = %path, "cannot be read; what it names is ended, and its vassal starts anew");
-        if let Some(pidfd) = remains.process.and_then(Process::open) {
+        if let Some(pidfd) = remains.process.map(Process::find).transpose()?.flatten() {
             end(&Arc::new(pidfd)).await;
         }
         if let Some(tree) = remains.tree {
@@ -116,14 +126,16 @@ impl Daemon {
         }
         remains.cages.remove().await;
         self.state.discard(&remains.path);
+        Ok(())
     }
 
-    fn take_over(&mut self, found: Found) {
+    fn take_over(&mut self, found: Found) -> Result<(), HostError> {
         let Found { record, life } = found;
         let name = record.name.clone();
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
-            return self.state.erase(&name);
+            self.state.erase(&name);
+            return Ok(());
         }
         self.totals.insert(name.clone(), record.traffic);
         self.logs.resume(&name, record.log.dropped);
@@ -139,7 +151,8 @@ impl Daemon {
             last_end: record.last_end.clone(),
         };
         let name = record.name.clone();
-        let next = life.and_then(|(body, remnant)| self.hold(record, body, remnant));
+        let next = life.map(|(body, remnant)| self.hold(record, body, remnant));
+        let next = next.transpose()?.flatten();
         // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(adoption)));
         self.resume_demand(&name);
@@ -152,24 +165,35 @@ impl Daemon {
             self.keep_vigil(life);
         }
         if let Some(next) = next {
+            if let Event::Ended { name, end, .. } = &next {
+                // One whose end nobody saw is buried all the same.
+                self.call_post_stop(name, end);
+            }
             self.tell(next);
         }
+        Ok(())
     }
 
     /// Puts a process in the place that it would have if it were our child; what comes back is to be told to the
     /// emperor next.
-    fn hold(&mut self, record: Record, body: LifeRecord, remnant: Remnant) -> Option<Event> {
+    fn hold(
+        &mut self,
+        record: Record,
+        body: LifeRecord,
+        remnant: Remnant,
+    ) -> Result<Option<Event>, HostError> {
         let (name, life) = (record.name.clone(), body.life);
         let (pidfd, tun, sockets) = match remnant {
             Remnant::Nothing => {
                 let end = End::Unknown;
-                return Some(Event::Ended { name, life, end });
+                return Ok(Some(Event::Ended { name, life, end }));
             }
             Remnant::Ended(pidfd) => (pidfd, None, Sockets::default()),
             Remnant::Alive(pidfd, Ok((tun, sockets))) => (pidfd, Some(Ok(tun)), sockets),
             Remnant::Alive(pidfd, Err(why)) => (pidfd, Some(Err(why)), Sockets::default()),
         };
-        let main = body.main.map(|main| main.open().map(Arc::new));
+        let main = body.main.map(Process::find).transpose()?;
+        let main = main.map(|main| main.map(Arc::new));
         let channel = sockets.channel.clone();
         let handle = Arc::new(Handle::of(pidfd.clone(), main.clone().flatten(), channel));
         handle.enclose(body.cages.clone());
@@ -178,6 +202,10 @@ impl Daemon {
             handle.doom();
         }
         if let Err(error) = self.logs.adopt(&record.under, &self.state.fifo(&name, life)) {
+            // What is not read would stop the vassal.
+            if error.is_shortage() {
+                return Err(error);
+            }
             // A program that has closed its output has no FIFO any more.
             tracing::debug!(%name, %error, "no output to go on with");
         }
@@ -196,9 +224,11 @@ impl Daemon {
         }
         self.lives.insert(life, alive(record, body, handle));
         tokio::spawn(heir.live());
-        let fault = self.connect(life, tun?).err()?;
-        let word = Word::Fault(fault);
-        Some(Event::Says { name, life, word })
+        let fault = tun.and_then(|tun| self.connect(life, tun).err());
+        Ok(fault.map(|fault| {
+            let word = Word::Fault(fault);
+            Event::Says { name, life, word }
+        }))
     }
 
     /// Attaches a tun that was found to the router.

@@ -86,7 +86,11 @@ impl Body {
                         let _ = send_signal(first.get_ref(), libc::SIGKILL);
                         how_it_ended(&first).await;
                     }
-                    return End::Unknown;
+                    // Only now: the kernel reaps what the first process of a pid namespace never did.
+                    return match &main {
+                        Some(main) => how_it_ended(main).await,
+                        None => End::Unknown,
+                    };
                 }
             }
         }

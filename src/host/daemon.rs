@@ -116,7 +116,7 @@ pub(super) enum EndOfReign {
 
 impl Daemon {
     /// Takes the lock, starts the router and the uplink, and goes on with the vassals of an earlier emperor. Nothing
-    /// is left behind if any of it fails, but those.
+    /// is left behind if any of it fails, but those and the uplink that they had.
     pub async fn start(
         mut settings: Settings,
         image: Image,
@@ -150,10 +150,10 @@ impl Daemon {
             logs: Logs::start(settings.log_directory.clone(), screen, pulse)?,
             state,
             remembered,
-            cradle: Arc::new(Cradle::new()?),
+            cradle: Arc::new(Cradle::new(image.nofile)?),
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
-            hooks: Hooks::default(),
+            hooks: Hooks::new(image.nofile, settings.run_directory.join("hooks")),
             demands: Demands::new(),
             news,
             reports,

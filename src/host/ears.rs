@@ -49,16 +49,31 @@ impl Sockets {
     /// Makes them anew for a process that began under another emperor, in its network namespace, which the calling
     /// thread is in. `channel` is the number of the control socket in that process, if it was given one. What
     /// cannot be had again is left out: the vassal goes on and is not heard.
-    pub fn regain(definition: &Definition, pidfd: impl AsFd, channel: Option<RawFd>) -> Self {
+    ///
+    /// # Errors
+    /// If we lack the means for more descriptors.
+    pub fn regain(
+        definition: &Definition,
+        pidfd: impl AsFd,
+        channel: Option<RawFd>,
+    ) -> Result<Self, HostError> {
         let on = definition.name.as_str();
-        let said = |error: &HostError| tracing::error!("{error}; the vassal is not heard");
-        let notify = definition
-            .has_notify()
-            .then(|| notify::open(on).inspect_err(said));
-        let channel = channel.map(|number| channel::regain(on, pidfd, number).inspect_err(said));
-        Self {
-            notify: notify.and_then(Result::ok),
-            channel: channel.and_then(Result::ok).map(Arc::new),
+        let notify = definition.has_notify().then(|| notify::open(on));
+        let channel = channel.map(|number| channel::regain(on, pidfd, number));
+        Ok(Self {
+            notify: notify.map_or(Ok(None), or_unheard)?,
+            channel: channel.map_or(Ok(None), or_unheard)?.map(Arc::new),
+        })
+    }
+}
+
+fn or_unheard(socket: Result<OwnedFd, HostError>) -> Result<Option<OwnedFd>, HostError> {
+    match socket {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.is_shortage() => Err(error),
+        Err(error) => {
+            tracing::error!("{error}; the vassal is not heard");
+            Ok(None)
         }
     }
 }

@@ -38,6 +38,14 @@ impl HostError {
 }
 
 impl HostError {
+    /// Whether we lack means, so that it says nothing about what was being worked on.
+    pub fn is_shortage(&self) -> bool {
+        matches!(
+            self.errno,
+            Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS
+        )
+    }
+
     /// The same, saying whose network it was.
     #[must_use]
     pub fn within(mut self, vassal: &str) -> Self {

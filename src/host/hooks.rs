@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -21,9 +22,14 @@ use crate::config::definition::Hook;
 use crate::config::{Definition, Name};
 use crate::emperor::state::End;
 
+use crate::sys::process::lower_open_files_of;
 use crate::sys::readiness::readable;
 
 use super::init::{OURSELVES, PATH};
+use super::process::Process;
+use super::search::end;
+use super::spawn;
+use super::state::{read_json, write_json};
 
 /// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,19 +68,80 @@ impl Moment {
 }
 
 /// One at a time.
-pub type Line = Arc<Mutex<()>>;
+#[derive(Debug, Clone)]
+pub struct Line {
+    turn: Arc<Mutex<()>>,
+    nofile: Option<u64>,
+    /// Says which process runs now, to an emperor that comes after a crash.
+    note: PathBuf,
+}
+
+/// A hook that runs is written down; dropped, it is not any more.
+struct Note<'a>(&'a Path);
+
+impl<'a> Note<'a> {
+    fn write(path: &'a Path, pid: Option<u32>, name: &Name) -> Self {
+        let process = pid.and_then(Process::of);
+        if let Some(Err(error)) = process.map(|process| write_json(path, &process)) {
+            tracing::error!(%name, "{error}; after a crash nobody would end this hook");
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Note<'_> {
+    fn drop(&mut self) {
+        // Missing is what was wanted.
+        let _ = std::fs::remove_file(self.0);
+    }
+}
 
 /// All hooks.
-#[derive(Default)]
 pub struct Hooks {
     lines: BTreeMap<Name, Line>,
     running: JoinSet<()>,
+    nofile: Option<u64>,
+    notes: PathBuf,
 }
 
 impl Hooks {
+    /// None runs yet. `nofile` is the soft limit of open descriptors that they get; those that run are written down
+    /// in the directory `notes`.
+    pub fn new(nofile: Option<u64>, notes: PathBuf) -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            running: JoinSet::new(),
+            nofile,
+            notes,
+        }
+    }
+
+    /// Kills what an earlier emperor left of its hooks: its own run anew, and never two at a time.
+    pub async fn end_earlier(&self) {
+        for note in std::fs::read_dir(&self.notes).into_iter().flatten().flatten() {
+            let path = note.path();
+            let process: Option<Process> = read_json(&path);
+            if let Some((process, pidfd)) = process.and_then(|process| Some((process, process.open()?))) {
+                tracing::warn!(pid = process.pid, hook = %path.display(), "a hook of an earlier emperor is killed");
+                i32::try_from(process.pid).into_iter().for_each(kill_group);
+                let pidfd = Arc::new(pidfd);
+                end(&pidfd).await;
+                // It is a child of ours if we were that emperor, before an exec.
+                let _ = spawn::reap(&pidfd);
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+
     /// Where the hooks of a vassal queue.
     pub fn line(&mut self, name: &Name) -> Line {
-        self.lines.entry(name.clone()).or_default().clone()
+        let (nofile, note) = (self.nofile, self.notes.join(format!("{name}.json")));
+        let line = || Line {
+            turn: Arc::default(),
+            nofile,
+            note,
+        };
+        self.lines.entry(name.clone()).or_insert_with(line).clone()
     }
 
     /// Runs `call`, whose failure is only logged, then `after`.
@@ -168,16 +235,17 @@ impl Call {
     }
 
     async fn carry_out(self) -> Result<(), String> {
-        let _turn = self.line.lock().await;
+        let _turn = self.line.turn.lock().await;
         let moment = self.moment.word();
         let program = self.hook.command.first().map_or("", String::as_str);
         let failed = |error: std::io::Error| format!("hook {moment} {program}: {error}");
         let errors = self.output.try_clone().map_err(failed)?;
-        let mut group = Group(
-            command(&self.hook, self.environment, self.output, errors)
-                .spawn()
-                .map_err(failed)?,
-        );
+        let mut command = command(&self.hook, self.environment, self.output, errors);
+        if let Some(nofile) = self.line.nofile {
+            lower_open_files_of(command.as_std_mut(), nofile);
+        }
+        let mut group = Group(command.spawn().map_err(failed)?);
+        let _note = Note::write(&self.line.note, group.0.id(), &self.name);
         match tokio::time::timeout(self.hook.timeout, group.0.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("hook {moment} {program}: {status}")),
@@ -197,9 +265,14 @@ impl Drop for Group {
     fn drop(&mut self) {
         // Absent once it was waited for; then its number may be somebody else's.
         if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+            kill_group(id);
         }
     }
+}
+
+fn kill_group(id: i32) {
+    // ESRCH: nothing is left of it.
+    let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
 }
 
 fn command(

@@ -55,6 +55,9 @@ pub struct Plan {
     pub listens: bool,
     /// Open descriptors of each process.
     pub nofile: Option<u32>,
+    /// The soft limit of the same, if the definition does not say: what the emperor was given.
+    #[serde(default)]
+    pub nofile_given: Option<u64>,
     /// Bytes of a core file.
     pub core: Option<u64>,
     /// Capabilities to keep, by number.
@@ -236,8 +239,15 @@ impl Plan {
         )
     }
 
-    /// Soft and hard alike: the command cannot raise them.
+    /// What the definition says is soft and hard alike: the command cannot raise it.
     fn limit(&self) -> Outcome {
+        if let Some(given) = self.nofile_given.filter(|_| self.nofile.is_none()) {
+            step(
+                Step::OpenFiles,
+                given.to_string(),
+                process::lower_open_files(given),
+            )?;
+        }
         if let Some(nofile) = self.nofile {
             let limited = setrlimit(Resource::RLIMIT_NOFILE, nofile.into(), nofile.into());
             step(Step::OpenFiles, nofile.to_string(), limited)?;

@@ -299,7 +299,7 @@ impl Birth {
         self.call_pre_start(&body.pidfd, pid).await?;
         let descriptors: Vec<_> = self.listener.iter().chain(&theirs).map(AsFd::as_fd).collect();
         let report = newborn
-            .open_gate(&plan(&self.definition), &descriptors)
+            .open_gate(&plan(&self.definition, self.cradle.nofile), &descriptors)
             .map_err(|error| error.to_string())?;
         let report = Arc::new(report);
         // Readable or closed: either way the outcome is known.
@@ -367,7 +367,7 @@ impl Birth {
     }
 }
 
-fn plan(definition: &Definition) -> Plan {
+fn plan(definition: &Definition, given: Option<u64>) -> Plan {
     let namespaces = definition.namespaces;
     Plan {
         command: definition.command.clone(),
@@ -382,6 +382,7 @@ fn plan(definition: &Definition) -> Plan {
             .map(|who| (who.uid, who.gid, who.groups.clone())),
         listens: definition.listens(),
         nofile: definition.limits.nofile,
+        nofile_given: given,
         core: definition.limits.core,
         capabilities: definition
             .capabilities

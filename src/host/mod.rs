@@ -11,6 +11,7 @@ pub mod confine;
 pub mod daemon;
 pub mod demand;
 pub mod deploy;
+pub mod descriptors;
 pub mod dialogue;
 pub mod ears;
 pub mod error;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::process as sys;
 
+use super::error::{Doing, HostError};
+
 /// One process of this boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
@@ -25,12 +27,32 @@ impl Process {
         Some(Self { pid, began })
     }
 
-    /// Opens it, if it still exists; one that has ended and waits to be reaped does.
+    /// Opens it, if it still exists and the kernel lets us; one that has ended and waits to be reaped does.
     pub fn open(self) -> Option<OwnedFd> {
-        let pidfd = sys::open_pid(self.pid).ok()?;
+        self.find().ok().flatten()
+    }
+
+    /// The same for whoever must tell a process that is gone (`None`) from one that we have no means to open.
+    ///
+    /// # Errors
+    /// `EMFILE` and its like.
+    pub fn find(self) -> Result<Option<OwnedFd>, HostError> {
+        let on = || format!("process {}", self.pid);
+        let pidfd = match sys::open_pid(self.pid) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::ESRCH) => return Ok(None),
+            Err(errno) => return Err(HostError::new(Doing::Open, on(), errno)),
+        };
         // In this order: what /proc says now is said of the process that is open, or the pid is free again.
-        (Self::of(self.pid) == Some(self) && sys::send_signal(&pidfd, 0) != Err(Errno::ESRCH))
-            .then_some(pidfd)
+        let stat = match std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Ok(stat) => stat,
+            Err(error) => {
+                let error = HostError::from_io(Doing::Open, on(), &error);
+                return if error.is_shortage() { Err(error) } else { Ok(None) };
+            }
+        };
+        let is_it = began(&stat) == Some(self.began) && sys::send_signal(&pidfd, 0) != Err(Errno::ESRCH);
+        Ok(is_it.then_some(pidfd))
     }
 }
 

@@ -46,12 +46,15 @@ pub(super) enum Remnant {
 }
 
 /// Looks for what a record names.
+///
+/// # Errors
+/// If we lack the means to look, or to go on with what is there.
 pub(super) async fn find(
     record: Record,
     inherited: Option<OwnedFd>,
     offload: Offload,
     subnets: &[IpNet],
-) -> Found {
+) -> Result<Found, HostError> {
     let (body, left) = match &record.kept {
         Kept::Alive(body) => (
             Some((**body).clone()),
@@ -63,6 +66,7 @@ pub(super) async fn find(
     let life = match body {
         Some(body) => look_for(&record, &body, inherited, offload, subnets)
             .await
+            .inspect_err(|_| tracing::error!(name = %record.name, "cannot go on with this vassal; it is left as it is"))?
             .map(|remnant| (body, remnant)),
         None => None,
     };
@@ -73,7 +77,7 @@ pub(super) async fn find(
         }
         cages.remove().await;
     }
-    Found { record, life }
+    Ok(Found { record, life })
 }
 
 /// Looks for one life; `None` if its command was never reached.
@@ -83,33 +87,41 @@ async fn look_for(
     inherited: Option<OwnedFd>,
     offload: Offload,
     subnets: &[IpNet],
-) -> Option<Remnant> {
-    let pidfd = body.process.open().map(Arc::new);
-    if body.born.is_none() {
-        // Its gate may have opened or not.
-        is_born(body.process, pidfd.as_ref()?).await.then_some(())?;
-    }
-    let Some(pidfd) = pidfd else {
-        return Some(Remnant::Nothing);
+) -> Result<Option<Remnant>, HostError> {
+    let Some(pidfd) = body.process.find()?.map(Arc::new) else {
+        return Ok(body.born.map(|_| Remnant::Nothing));
     };
+    // Its gate may have opened or not.
+    if body.born.is_none() && !is_born(body.process, &pidfd).await {
+        return Ok(None);
+    }
     if process::has_ended(&pidfd) {
-        return Some(Remnant::Ended(pidfd));
+        return Ok(Some(Remnant::Ended(pidfd)));
     }
     if !fits(record, subnets) {
-        return Some(Remnant::Alive(pidfd, Err(Fault::Displaced)));
+        return Ok(Some(Remnant::Alive(pidfd, Err(Fault::Displaced))));
     }
     let found = match inherited {
         Some(fd) => inherit(record, body, &pidfd, fd, offload).await,
         None => attach(record, body, &pidfd, offload).await,
     };
-    Some(match found {
+    Ok(Some(match found {
         Err(_) if process::has_ended(&pidfd) => Remnant::Ended(pidfd),
+        Err(error) if is_ours(&error) => return Err(error),
         Err(error) => {
             tracing::error!(name = %record.name, "{error}");
             Remnant::Alive(pidfd, Err(Fault::DeviceLost))
         }
         Ok(found) => Remnant::Alive(pidfd, Ok(found)),
-    })
+    }))
+}
+
+/// Whether it is for us that a tun cannot be had, and not for what became of it: nobody is ended for that. What a vassal
+/// can bring about inside its namespace is never ours.
+fn is_ours(error: &HostError) -> bool {
+    error.is_shortage()
+        || matches!(error.doing, Doing::OpenTunDevice | Doing::IdentifyNamespace)
+        || error.doing == Doing::EnterNamespace && error.errno != Errno::ESRCH
 }
 
 /// Whether addresses that were given by `auto` are such as this router would give. Whether it routes to them is
@@ -139,7 +151,7 @@ async fn attach(
             if netns::inode(netns::current()?)? != netns {
                 return Err(changed);
             }
-            Ok((tun::adopt(&device, index, offload)?, sockets()))
+            Ok((tun::adopt(&device, index, offload)?, sockets()?))
         })
     })
     .await
@@ -158,7 +170,7 @@ async fn inherit(
         return Ok((tun, Sockets::default()));
     }
     let sockets = sockets(record, body, pidfd);
-    let sockets = netns::inside(pidfd.as_fd(), record.name.as_str(), move || Ok(sockets())).await?;
+    let sockets = netns::inside(pidfd.as_fd(), record.name.as_str(), sockets).await?;
     Ok((tun, sockets))
 }
 
@@ -166,7 +178,7 @@ fn sockets(
     record: &Record,
     body: &LifeRecord,
     pidfd: &Arc<OwnedFd>,
-) -> impl FnOnce() -> Sockets + Send + use<> {
+) -> impl FnOnce() -> Result<Sockets, HostError> + Send + use<> {
     let (definition, pidfd, channel) = (record.under.clone(), pidfd.clone(), body.channel);
     move || Sockets::regain(&definition, &*pidfd, channel)
 }

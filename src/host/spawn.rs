@@ -26,21 +26,25 @@ use crate::sys::process::status_of_reaped;
 use super::error::{Doing, HostError};
 use super::init;
 
-/// What every birth needs and nothing changes: this program and `/dev/null`, open.
+/// What every birth needs and nothing changes: this program and `/dev/null`, open, and the soft limit of open
+/// descriptors that the emperor was given.
 pub struct Cradle {
+    /// The limit.
+    pub nofile: Option<u64>,
     program: OwnedFd,
     null: OwnedFd,
 }
 
 impl Cradle {
     /// Opens both. `/proc/self/exe` is opened now, so that births go on after the file was replaced.
-    pub fn new() -> Result<Self, HostError> {
+    pub fn new(nofile: Option<u64>) -> Result<Self, HostError> {
         let open = |path: &str| {
             File::open(path)
                 .map(OwnedFd::from)
                 .map_err(|e| HostError::from_io(Doing::Open, path, &e))
         };
         Ok(Self {
+            nofile,
             program: open("/proc/self/exe")?,
             null: open("/dev/null")?,
         })

@@ -6,6 +6,7 @@
 //!   RUN/uplink.json      the interface on the host
 //!   RUN/offload.json     what was found out about this kernel
 //!   RUN/state/NAME.json  all that another emperor needs to go on with this vassal
+//!   RUN/hooks/NAME.json  the process of a hook that runs
 //!   RUN/logs/NAME.LIFE   the FIFO that a life writes its output to
 //!   STATE/addresses.json which name had which address
 //! ```
@@ -74,6 +75,7 @@ impl StateFiles {
         // Only now: an emperor that ends takes its directories away, as long as it holds the lock.
         make_directory(&run.join("state"), 0o755)?;
         make_directory(&run.join("logs"), 0o700)?;
+        make_directory(&run.join("hooks"), 0o700)?;
         make_directory(state, 0o755)?;
         Ok(Self {
             run: run.to_owned(),
@@ -214,6 +216,7 @@ impl Drop for StateFiles {
         // Vassals that are still written down are there for the next emperor, and so is all that belongs to them.
         if !self.leaving && std::fs::remove_dir(self.run.join("state")).is_ok() {
             let _ = std::fs::remove_dir_all(self.run.join("logs"));
+            let _ = std::fs::remove_dir_all(self.run.join("hooks"));
             for file in [
                 "uplink.json",
                 "offload.json",

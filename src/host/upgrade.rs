@@ -34,6 +34,7 @@ use crate::config::Places;
 use crate::sys;
 use crate::sys::process::{exec_open_file, send_signal};
 
+use super::descriptors;
 use super::rootless::Station;
 use super::state::{read_json, write_json};
 
@@ -149,6 +150,8 @@ pub struct Handover {
     tuns: BTreeMap<u64, RawFd>,
     #[serde(default)]
     listeners: BTreeMap<String, RawFd>,
+    #[serde(default)]
+    nofile: Option<u64>,
 }
 
 /// The descriptors of a [`Handover`], owned.
@@ -205,6 +208,7 @@ impl Handover {
             station: self.station,
             places: self.places.clone(),
             run_directory: Some(self.run_directory.clone()),
+            nofile: self.nofile.or_else(descriptors::raise),
         }
     }
 }
@@ -232,6 +236,8 @@ pub struct Image {
     pub places: Places,
     /// The run directory of the images before, whatever the settings say now.
     pub run_directory: Option<PathBuf>,
+    /// The soft limit of open descriptors that the first was given.
+    pub nofile: Option<u64>,
 }
 
 /// Becomes `binary`, with the same arguments and environment. Returns only if that fails, and then with every
@@ -256,6 +262,7 @@ pub fn become_image(binary: &File, run: &Path, image: &Image, luggage: &Luggage<
             .iter()
             .map(|(name, fd)| (name.clone(), fd.as_raw_fd()))
             .collect(),
+        nofile: image.nofile,
     };
     if let Err(error) = write_json(&path, &handover) {
         return error.to_string();

@@ -2,8 +2,10 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Request numbers of `linux/pidfd.h`; nix makes each an unsafe function.
 mod request {
@@ -111,6 +113,22 @@ pub fn reset_signals() -> Result<(), Errno> {
         }
     }
     nix::sys::signal::SigSet::empty().thread_set_mask()
+}
+
+/// Lowers this process's soft limit of open descriptors to `soft`.
+pub fn lower_open_files(soft: u64) -> Result<(), Errno> {
+    let (now, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if now <= soft {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)
+}
+
+/// The same in the process that `command` becomes.
+pub fn lower_open_files_of(command: &mut impl CommandExt, soft: u64) {
+    let lower = move || lower_open_files(soft).map_err(Into::into);
+    // SAFETY: between fork and exec two system calls are made, and nothing is allocated or locked.
+    unsafe { command.pre_exec(lower) };
 }
 
 /// Ignores `signal` in this process.
