@@ -1,12 +1,14 @@
 # A vassal that speaks to its emperor is heard by the next one, too.
 #
 #   emperor, killed     emperor, new
-#      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process)
+#      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process),
+#                               untold (a watchdog that it never heard of), quiet (it has switched its watchdog off),
+#                               reading (its files)
 #      control socket ◀──▶ speaker (uWSGI's bytes)              port 8000 ──▶ late (not ready yet)
 
 . "$(dirname "$0")/lib.sh"
 cat >"$PUB/voices.py" <<'P'
-"""voices.py beat | rise FLAG | speak FILE | listen FLAG PORT"""
+"""voices.py beat | quieten | rise FLAG | read BEGUN FLAG | speak FILE | listen FLAG PORT"""
 import os, socket, sys, time
 
 def say(*words):
@@ -27,6 +29,19 @@ def beat():
         number += 1
         say("WATCHDOG=1", f"STATUS=beat {number}")
         time.sleep(0.1)
+    time.sleep(1000)
+
+def quieten():
+    say("READY=1", "WATCHDOG_USEC=0")
+    time.sleep(1000)
+
+def read(begun, flag):
+    say("READY=1")
+    say("RELOADING=1")
+    open(begun, "w").close()
+    until(flag)
+    say("READY=1")
+    open(flag + ".said", "w").close()
     time.sleep(1000)
 
 def rise(flag):
@@ -73,11 +88,17 @@ command:
 ready: notify
 stop: {signal: TERM, timeout: 20s}
 Y
+voice quiet $'ready: notify\nwatchdog: 1s\nreload: signal WINCH' quieten
+untold() { printf 'command: [/bin/sleep, infinity]\nreload: signal WINCH\n%s\n' "${1:-}" | drop_vassal untold; }
+untold
 start_emperor
 ready() { is true vassal_field "$1" .ready; }
-for name in beating speaker forker; do wait_for 10 ready $name; done
+for name in beating speaker forker quiet untold; do wait_for 10 ready $name; done
 for name in rising late; do wait_running $name; done
-all="beating rising speaker late forker"
+mark
+untold $'ready: notify\nwatchdog: 500ms'
+wait_for 10 logged name=untold "updated while it runs"
+all="beating rising speaker late forker quiet untold"
 who() { local name; for name in $all; do echo "$name $(vassal_pid $name)"; done; }
 beats() {
   mark
@@ -116,6 +137,17 @@ for way in crash upgrade; do
   wait_for 10 ready forker
 done
 check "nothing but reloads was said" is 1 sh -c "sort -u $PUB/spoken"
+
+voice reading $'ready: notify\nready_timeout: 10s' read "$PUB/reading" "$PUB/read"
+wait_for 10 test -e "$PUB/reading"
+settled
+reading=$(vassal_pid reading)
+kill_emperor
+touch "$PUB/read"
+wait_for 10 test -e "$PUB/read.said"
+start_emperor
+check "one that said while there was no emperor that it has read its files is ready in a while" wait_for 25 ready reading
+check "it had been before, and need not be again" same_pid reading "$reading"
 
 next crash
 touch "$PUB/rise" "$PUB/listen"

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mini_emperor::emperor::state::{End, Fault, Rest, State};
 use mini_emperor::emperor::table::Notice;
-use mini_emperor::emperor::{Action, Adoption, Event, Run, Word, pacing::Pacing};
+use mini_emperor::emperor::{Action, Adoption, Event, Past, Run, Word, pacing::Pacing};
 
 use reign::{Reign, definition, name};
 
@@ -467,7 +467,7 @@ fn an_adopted_vassal_goes_on_under_its_old_definition() {
         mini_emperor::emperor::state::Life(41),
         4711,
         reign.now,
-        true,
+        Past::presumed(true, &old),
         reign.now,
         &old,
     );
@@ -506,7 +506,7 @@ fn an_adoption_that_cannot_be_is_killed() {
         mini_emperor::emperor::state::Life(41),
         4711,
         reign.now,
-        true,
+        Past::presumed(true, &old),
         reign.now,
         &old,
     );
@@ -524,4 +524,90 @@ fn an_adoption_that_cannot_be_is_killed() {
     assert_eq!(reign.processes.len(), 1);
     reign.define("other", "network: {address: 10.107.0.3}");
     assert_eq!(reign.word("other"), "starting", "it claimed nothing");
+}
+
+/// What an emperor that comes after this one's death makes of its vassal.
+fn inherited(reign: &Reign, text: &str) -> Reign {
+    let vassal = &reign.emperor.vassals()[&name("web")];
+    let old = definition("web", text);
+    let run = vassal.state.run().expect("it runs");
+    let (life, past) = (run.life, run.past());
+    let run = Run::adopted(life, run.pid, run.since, past, reign.now, &old);
+    let mut next = Reign::new();
+    next.now = reign.now;
+    next.happen(Event::Adopted(Box::new(Adoption {
+        definition: old,
+        addresses: vassal.addresses.clone(),
+        state: State::Running(run),
+        life,
+        restarts: 0,
+        pacing: Pacing::resumed(0),
+        last_end: None,
+    })));
+    next.define("web", text);
+    assert_eq!(next.life("web"), life);
+    next
+}
+
+#[test]
+fn the_next_emperor_expects_no_sign_of_life_that_this_one_did_not() {
+    let mut reign = running("");
+    reign.define("web", "watchdog: 500ms");
+    let mut next = inherited(&reign, "watchdog: 500ms");
+    next.elapse(SECOND * 60);
+    assert_eq!(next.word("web"), "running", "it was never told of a watchdog");
+
+    let mut reign = running("ready: notify\nwatchdog: 1s");
+    reign.says("web", Word::Ready);
+    reign.says("web", Word::Every(None));
+    let mut next = inherited(&reign, "ready: notify\nwatchdog: 1s");
+    next.elapse(SECOND * 60);
+    assert_eq!(next.word("web"), "running", "it has switched its watchdog off");
+
+    let mut reign = running("ready: notify");
+    reign.says("web", Word::Ready);
+    reign.says("web", Word::Every(Some(SECOND)));
+    let mut next = inherited(&reign, "ready: notify");
+    next.elapse(SECOND * 2);
+    assert_eq!(
+        notices(&next),
+        [Notice::Fault(Fault::Watchdog(SECOND))],
+        "it has switched one on"
+    );
+}
+
+#[test]
+fn one_that_was_ready_before_need_not_be_again_for_the_next_emperor() {
+    let text = "ready: notify\nready_timeout: 9s";
+    let mut reign = running(text);
+    reign.says("web", Word::Ready);
+    reign.says("web", Word::Reloading(None));
+    let mut next = inherited(&reign, text);
+    assert!(!is_ready(&next), "it reads its configuration");
+    next.elapse(SECOND * 10);
+    assert_eq!(next.word("web"), "running");
+    assert!(is_ready(&next), "its word was lost with the earlier emperor");
+}
+
+#[test]
+fn what_a_command_does_goes_on_under_the_next_emperor() {
+    let text = "ready: notify\nready_timeout: 9s\nstop: {timeout: 3s}\nreload: signal HUP";
+    let mut reign = running(text);
+    reign.happen(Event::Reload);
+    let mut next = inherited(&reign, text);
+    assert_eq!(
+        count(&next, |action| matches!(action, Action::Reload { .. })),
+        0,
+        "it is not ready"
+    );
+    next.says("web", Word::Ready);
+    assert_eq!(
+        count(&next, |action| matches!(action, Action::Reload { .. })),
+        1,
+        "it was to reload as soon as it is"
+    );
+    next.says("web", Word::Leaving);
+    let mut last = inherited(&next, text);
+    last.elapse(SECOND * 4);
+    assert_eq!(notices(&last), [Notice::Fault(Fault::Lingering(SECOND * 3))]);
 }

@@ -16,7 +16,7 @@ use mini_emperor::config::Definition;
 use mini_emperor::config::definition::Addresses;
 use mini_emperor::emperor::pacing::Pacing;
 use mini_emperor::emperor::state::{End, Fault, Life, State};
-use mini_emperor::emperor::{Action, Adoption, Event, Run, Word};
+use mini_emperor::emperor::{Action, Adoption, Event, Past, Run, Word};
 use proptest::prelude::*;
 
 use reign::{Reign, definition, name, path};
@@ -166,7 +166,8 @@ fn adopt(reign: &mut Reign, definition: &Definition, ready: bool) {
     if reign.processes.contains_key(&life) {
         return;
     }
-    let run = Run::adopted(life, 1, reign.now, ready, reign.now, definition);
+    let past = Past::presumed(ready, definition);
+    let run = Run::adopted(life, 1, reign.now, past, reign.now, definition);
     reign.happen(Event::Adopted(Box::new(Adoption {
         definition: definition.clone(),
         addresses: match &definition.network.address {

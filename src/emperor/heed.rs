@@ -2,7 +2,7 @@
 
 use crate::config::definition::{Ready, Reload};
 
-use super::moves::{Circumstances, STOP_EXTENSIONS};
+use super::moves::Circumstances;
 use super::run::{Phase, Run, Word};
 use super::state::{Fault, State, Then};
 use super::table::{Notice, Order};
@@ -49,7 +49,6 @@ pub(super) fn follow(mut run: Run, at: &Circumstances<'_>, orders: &mut Vec<Orde
 /// What a running command says.
 #[allow(clippy::too_many_lines, reason = "one table on one screen is the point")]
 pub(super) fn heed(mut run: Run, word: Word, at: &Circumstances<'_>, orders: &mut Vec<Order>) -> State {
-    let stop_limit = at.definition.stop.timeout;
     match (run.phase, word) {
         // Readiness.
         (Phase::Rising { reload: again, .. }, Word::Ready) => {
@@ -76,10 +75,7 @@ pub(super) fn heed(mut run: Run, word: Word, at: &Circumstances<'_>, orders: &mu
 
         (Phase::Rising { .. } | Phase::Ready | Phase::Reloading { .. }, Word::Leaving) => {
             orders.push(Order::Say(Notice::Leaving));
-            run.enter(Phase::Leaving {
-                until: at.now + stop_limit,
-                latest: at.now + stop_limit.saturating_mul(STOP_EXTENSIONS),
-            });
+            run.enter(Phase::leaving(at.now, at.definition));
         }
         (Phase::Leaving { .. }, Word::Leaving) => {}
 

@@ -33,7 +33,7 @@ use state::{Life, State};
 use table::Input;
 
 pub use exchange::{Action, Adoption, Event};
-pub use run::{Run, Word};
+pub use run::{Past, Run, Word};
 pub use vassal::Vassal;
 
 /// When something is handled, and with which luck.

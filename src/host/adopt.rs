@@ -23,7 +23,7 @@ use futures_util::stream;
 
 use crate::emperor::pacing::Pacing;
 use crate::emperor::state::{End, Fault, Life, State};
-use crate::emperor::{Adoption, Event, Run, Word};
+use crate::emperor::{Adoption, Event, Past, Run, Word};
 use crate::router::Traffic;
 
 use super::body::Heir;
@@ -217,7 +217,10 @@ fn state(record: &Record, body: Option<&LifeRecord>) -> State {
         (Some(body), _) => {
             let pid = record.pid.unwrap_or(body.process.pid);
             let since = body.born.map_or(now, Moment::instant);
-            let run = Run::adopted(body.life, pid, since, record.ready, now, &record.under);
+            let past = body
+                .run
+                .unwrap_or_else(|| Past::presumed(record.ready, &record.under));
+            let run = Run::adopted(body.life, pid, since, past, now, &record.under);
             State::Running(run)
         }
         (None, Kept::Alive(_) | Kept::Unborn { .. }) => State::Waiting { until: now },

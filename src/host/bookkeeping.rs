@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Name;
 use crate::emperor::state::{Life, State};
-use crate::emperor::{Action, Event, Vassal, Word};
+use crate::emperor::{Action, Event, Run, Vassal, Word};
 
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
@@ -281,6 +281,7 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
                     .and_then(|run| Process::of(run.pid)),
                 channel: alive.handle.has_channel().then_some(init::FIRST),
                 born: alive.born.map(Moment::of),
+                run: vassal.state.run().map(Run::past),
             })),
         };
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Definition, Name};
+use crate::emperor::Past;
 use crate::emperor::state::{End, Life, Rest};
 use crate::router::Traffic;
 
@@ -129,6 +130,9 @@ pub struct LifeRecord {
     pub channel: Option<i32>,
     /// When the command's first instruction ran; absent until then.
     pub born: Option<Moment>,
+    /// How far the command is, while it runs and nobody has told it to end.
+    #[serde(default)]
+    pub run: Option<Past>,
 }
 
 /// A record that cannot be read, and what of it can: what must end before there is another process of that name.
