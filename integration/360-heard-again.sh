@@ -4,11 +4,12 @@
 #      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process),
 #                               untold (a watchdog that it never heard of), quiet (it has switched its watchdog off),
 #                               reading (its files)
-#      control socket ◀──▶ speaker (uWSGI's bytes)              port 8000 ──▶ late (not ready yet)
+#      control socket ◀──▶ speaker (uWSGI's bytes), served (beside a socket that listens)
+#      port 8000 ──▶ late (not ready yet)
 
 . "$(dirname "$0")/lib.sh"
 cat >"$PUB/voices.py" <<'P'
-"""voices.py beat | quieten | rise FLAG | read BEGUN FLAG | speak FILE | listen FLAG PORT"""
+"""voices.py beat | quieten | rise FLAG | read BEGUN FLAG | speak FILE | serve | listen FLAG PORT"""
 import os, socket, sys, time
 
 def say(*words):
@@ -58,6 +59,17 @@ def speak(path):
             print(byte[0], file=file)
         os.write(fd, b"\x01")
 
+def serve():
+    fd = int(os.environ["UWSGI_EMPEROR_FD"])
+    socket.socket(fileno=3).accept()[0].close()
+    os.write(fd, b"\x01")
+    while True:
+        try:
+            os.write(fd, b"\x1a")
+        except OSError:
+            pass  # there is no emperor at the moment
+        time.sleep(0.1)
+
 def listen(flag, port):
     until(flag)
     with socket.create_server(("", int(port))):
@@ -89,16 +101,20 @@ ready: notify
 stop: {signal: TERM, timeout: 20s}
 Y
 voice quiet $'ready: notify\nwatchdog: 1s\nreload: signal WINCH' quieten
+mkdir "$W/sockets"
+voice served $'ready: emperor\nreload: signal WINCH\nwatchdog: 1s\non_demand: {socket: '"$W/sockets/served}" serve
 untold() { printf 'command: [/bin/sleep, infinity]\nreload: signal WINCH\n%s\n' "${1:-}" | drop_vassal untold; }
 untold
 start_emperor
 ready() { is true vassal_field "$1" .ready; }
-for name in beating speaker forker quiet untold; do wait_for 10 ready $name; done
+wait_for 10 test -S "$W/sockets/served"
+"$PYTHON" -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)' "$W/sockets/served"
+for name in beating speaker forker quiet untold served; do wait_for 10 ready $name; done
 for name in rising late; do wait_running $name; done
 mark
 untold $'ready: notify\nwatchdog: 500ms'
 wait_for 10 logged name=untold "updated while it runs"
-all="beating rising speaker late forker quiet untold"
+all="beating rising speaker late forker quiet untold served"
 who() { local name; for name in $all; do echo "$name $(vassal_pid $name)"; done; }
 beats() {
   mark

@@ -11,10 +11,10 @@ use crate::config::Name;
 use crate::emperor::state::{Life, State};
 use crate::emperor::{Action, Event, Run, Vassal, Word};
 
+use super::channel;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::error::HostError;
-use super::init;
 use super::process::Process;
 use super::record::{Kept, LifeRecord, LogRecord, Record};
 
@@ -279,7 +279,7 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
                     .run()
                     .filter(|run| run.pid != traces.process.pid)
                     .and_then(|run| Process::of(run.pid)),
-                channel: alive.handle.has_channel().then_some(init::FIRST),
+                channel: alive.handle.has_channel().then(|| channel::number(&alive.under)),
                 born: alive.born.map(Moment::of),
                 run: vassal.state.run().map(Run::past),
             })),

@@ -415,8 +415,8 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         }
     }
     if definition.has_channel() {
-        let number = init::FIRST + i32::from(definition.listens());
-        variables.insert(channel::VARIABLE.to_owned(), number.to_string());
+        let number = channel::number(definition).to_string();
+        variables.insert(channel::VARIABLE.to_owned(), number);
     }
     variables.into_iter().collect()
 }
