@@ -3,7 +3,7 @@
 #   emperor, killed     emperor, new
 #      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process),
 #                               untold (a watchdog that it never heard of), quiet (it has switched its watchdog off),
-#                               reading (its files)
+#                               reading (its files), mute (it says to nobody that it is ready)
 #      control socket ◀──▶ speaker (uWSGI's bytes), served (beside a socket that listens)
 #      port 8000 ──▶ late (not ready yet)
 
@@ -48,6 +48,7 @@ def read(begun, flag):
 def rise(flag):
     until(flag)
     say("READY=1")
+    open(flag + ".said", "w").close()
     time.sleep(1000)
 
 def speak(path):
@@ -154,14 +155,22 @@ for way in crash upgrade; do
 done
 check "nothing but reloads was said" is 1 sh -c "sort -u $PUB/spoken"
 
+mute() { voice mute "ready: notify"$'\n'"ready_timeout: $1"$'\n'"hooks: {post_start: [/bin/sh, -c, 'echo x >>$W/greeted']}" rise "$PUB/mute"; }
+mute 1m
 voice reading $'ready: notify\nready_timeout: 10s' read "$PUB/reading" "$PUB/read"
 wait_for 10 test -e "$PUB/reading"
 settled
-reading=$(vassal_pid reading)
+reading=$(vassal_pid reading) mute=$(vassal_pid mute)
 kill_emperor
-touch "$PUB/read"
+touch "$PUB/read" "$PUB/mute"
 wait_for 10 test -e "$PUB/read.said"
+wait_for 10 test -e "$PUB/mute.said"
+mute 2s
 start_emperor
+check "one that said while there was no emperor that it is ready counts as ready in a while" wait_for 15 ready mute
+check "with a word to the operator" logged name=mute "may have while there was no emperor"
+check "it is greeted" wait_for 5 is x cat "$W/greeted"
+check "and the same" same_pid mute "$mute"
 check "one that said while there was no emperor that it has read its files is ready in a while" wait_for 25 ready reading
 check "it had been before, and need not be again" same_pid reading "$reading"
 

@@ -611,3 +611,24 @@ fn what_a_command_does_goes_on_under_the_next_emperor() {
     last.elapse(SECOND * 4);
     assert_eq!(notices(&last), [Notice::Fault(Fault::Lingering(SECOND * 3))]);
 }
+
+#[test]
+fn one_that_may_have_said_to_nobody_that_it_is_ready_is_not_ended_for_it() {
+    let text = "ready: notify\nready_timeout: 9s\nreload: signal HUP";
+    let mut reign = running(text);
+    reign.happen(Event::Reload);
+    let mut next = inherited(&reign, text);
+    next.elapse(SECOND * 10);
+    assert!(is_ready(&next));
+    assert_eq!(notices(&next), [Notice::Unheard(SECOND * 9), Notice::Ready]);
+    assert_eq!(count(&next, |action| matches!(action, Action::Reload { .. })), 1);
+
+    let text = "ready: {tcp: 80}\nready_timeout: 9s";
+    let mut reign = Reign::new();
+    reign.define("web", text);
+    reign.bear_all();
+    let mut next = inherited(&reign, text);
+    next.elapse(SECOND * 9);
+    let fault = Fault::NotReady(SECOND * 9);
+    assert_eq!(notices(&next), [Notice::Fault(fault)], "its port is tried again");
+}

@@ -9,7 +9,7 @@ use super::table::{Notice, Order};
 
 /// An earlier emperor's process becomes the vassal's.
 pub(super) fn adopt(run: Run, orders: &mut Vec<Order>, at: &Circumstances<'_>) -> State {
-    if !run.is_ready()
+    if !run.was_ready()
         && let Ready::Tcp(_) = at.definition.ready
     {
         orders.push(Order::Probe(run.life));
@@ -157,7 +157,7 @@ pub(super) fn overdue(mut run: Run, at: &Circumstances<'_>, orders: &mut Vec<Ord
         return State::Running(run);
     }
     match run.phase {
-        Phase::Rising { .. } => at.fell(&run, Fault::NotReady(at.definition.ready_timeout), orders),
+        Phase::Rising { .. } => late(run, at, orders),
         Phase::Ready => at.fell(&run, Fault::Watchdog(run.every.unwrap_or_default()), orders),
         Phase::Reloading { .. } => {
             orders.push(Order::Say(Notice::ReloadLate(at.definition.ready_timeout)));
@@ -165,5 +165,20 @@ pub(super) fn overdue(mut run: Run, at: &Circumstances<'_>, orders: &mut Vec<Ord
             State::Running(run)
         }
         Phase::Leaving { .. } => at.fell(&run, Fault::Lingering(at.definition.stop.timeout), orders),
+    }
+}
+
+/// A command did not get ready in time, as far as is known.
+fn late(run: Run, at: &Circumstances<'_>, orders: &mut Vec<Order>) -> State {
+    let limit = at.definition.ready_timeout;
+    match at.definition.ready {
+        // It says so once, and may have said it to nobody.
+        Ready::Notify | Ready::Emperor if run.unheard => {
+            orders.push(Order::Say(Notice::Unheard(limit)));
+            heed(run, Word::Ready, at, orders)
+        }
+        Ready::Exec | Ready::Tcp(_) | Ready::Notify | Ready::Emperor => {
+            at.fell(&run, Fault::NotReady(limit), orders)
+        }
     }
 }

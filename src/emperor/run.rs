@@ -26,6 +26,8 @@ pub struct Run {
     pub sign_until: Option<Instant>,
     /// When it was last asked to reload.
     pub asked: Option<Instant>,
+    /// It ran while there was no emperor, who would have heard it.
+    pub unheard: bool,
 }
 
 /// How far a command that runs is.
@@ -81,6 +83,14 @@ pub enum Stage {
 }
 
 impl Past {
+    /// Whether it was ready.
+    pub fn was_ready(self) -> bool {
+        match self.stage {
+            Stage::Rising { .. } => false,
+            Stage::Ready | Stage::Reloading | Stage::Leaving => true,
+        }
+    }
+
     /// Of a command about which only this is known.
     pub fn presumed(ready: bool, definition: &Definition) -> Self {
         let stage = if ready || definition.ready == Ready::Exec {
@@ -143,6 +153,7 @@ impl Run {
             every: definition.watchdog,
             sign_until: None,
             asked: None,
+            unheard: false,
         };
         if definition.ready == Ready::Exec {
             run.become_ready(now);
@@ -160,7 +171,7 @@ impl Run {
         definition: &Definition,
     ) -> Self {
         let mut run = Self::new(life, pid, now, definition);
-        (run.since, run.every) = (since, past.every);
+        (run.since, run.every, run.unheard) = (since, past.every, true);
         let until = now + definition.ready_timeout;
         match past.stage {
             Stage::Rising { reload } => run.enter(Phase::Rising { until, reload }),
@@ -186,6 +197,11 @@ impl Run {
     /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Whether it is, or was and does something else now.
+    pub fn was_ready(&self) -> bool {
+        self.past().was_ready()
     }
 
     /// When something is due, if it says nothing before.

@@ -143,6 +143,7 @@ impl Daemon {
         // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(adoption)));
         self.resume_demand(&name);
+        self.greet(&name);
         if let Some(life) = self
             .emperor
             .vassals()
@@ -217,10 +218,7 @@ fn state(record: &Record, body: Option<&LifeRecord>) -> State {
         (Some(body), _) => {
             let pid = record.pid.unwrap_or(body.process.pid);
             let since = body.born.map_or(now, Moment::instant);
-            let past = body
-                .run
-                .unwrap_or_else(|| Past::presumed(record.ready, &record.under));
-            let run = Run::adopted(body.life, pid, since, past, now, &record.under);
+            let run = Run::adopted(body.life, pid, since, past(record, body), now, &record.under);
             State::Running(run)
         }
         (None, Kept::Alive(_) | Kept::Unborn { .. }) => State::Waiting { until: now },
@@ -233,6 +231,12 @@ fn state(record: &Record, body: Option<&LifeRecord>) -> State {
             why: *why,
         },
     }
+}
+
+/// How far a command was. An earlier version wrote down only whether it was ready.
+fn past(record: &Record, body: &LifeRecord) -> Past {
+    body.run
+        .unwrap_or_else(|| Past::presumed(record.ready, &record.under))
 }
 
 /// The last life that the record knows; none is earlier than all.
@@ -265,6 +269,7 @@ fn ears(record: &Record, body: &LifeRecord, sockets: Sockets) -> Option<Box<Ears
 }
 
 fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
+    let started = body.born.is_some() && past(&record, &body).was_ready();
     Alive {
         name: record.name,
         handle,
@@ -284,7 +289,7 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         probe: None,
         port: None,
         vigil: None,
-        started: true,
+        started,
         written: (Traffic::default(), record.log.dropped),
     }
 }

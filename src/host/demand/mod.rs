@@ -267,7 +267,7 @@ impl Daemon {
             // It has closed what it got. Whoever comes now waits for its next life.
             self.man_post(&definition, trigger);
         }
-        if run.is_ready() {
+        if run.was_ready() {
             self.is_awake(run.life);
             self.watch_usage(name, run.life);
         }
