@@ -4,13 +4,13 @@
 #      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process),
 #                               untold (a watchdog that it never heard of), quiet (it has switched its watchdog off),
 #                               reading (its files), mute (it says to nobody that it is ready)
-#      control socket ◀──▶ speaker (uWSGI's bytes), served (beside a socket that listens)
+#      control socket ◀──▶ speaker (uWSGI's bytes), served (beside a socket that listens), tired (it asks to be stopped)
 #      port 8000 ──▶ late (not ready yet)
 
 . "$(dirname "$0")/lib.sh"
 cat >"$PUB/voices.py" <<'P'
-"""voices.py beat | quieten | rise FLAG | read BEGUN FLAG | speak FILE | serve | listen FLAG PORT"""
-import os, socket, sys, time
+"""voices.py beat | quieten | rise FLAG | read BEGUN FLAG | speak FILE | serve | rest WISH FLAG | listen FLAG PORT"""
+import os, signal, socket, sys, time
 
 def say(*words):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
@@ -70,6 +70,17 @@ def serve():
         except OSError:
             pass  # there is no emperor at the moment
         time.sleep(0.1)
+
+def rest(wish, flag):
+    def end(*_):
+        until(flag)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, end)
+    fd = int(os.environ["UWSGI_EMPEROR_FD"])
+    os.write(fd, b"\x01")
+    until(wish)
+    os.write(fd, b"\x16")
+    time.sleep(1000)
 
 def listen(flag, port):
     until(flag)
@@ -173,6 +184,19 @@ check "it is greeted" wait_for 5 is x cat "$W/greeted"
 check "and the same" same_pid mute "$mute"
 check "one that said while there was no emperor that it has read its files is ready in a while" wait_for 25 ready reading
 check "it had been before, and need not be again" same_pid reading "$reading"
+
+voice tired $'ready: emperor\nreload: emperor\nstop: {signal: TERM, timeout: 1m}' rest "$PUB/tired" "$PUB/rest"
+wait_for 10 ready tired
+tired=$(vassal_pid tired)
+touch "$PUB/tired"
+wait_for 10 is stopping vassal_field tired .state
+for way in crash upgrade; do
+  $way >/dev/null
+  check "$way: one that is being stopped still is" is stopping vassal_field tired .state
+  check "$way: it is the same" same_pid tired "$tired"
+done
+touch "$PUB/rest"
+check "and then it rests, as it asked to" wait_for 10 is "it asked to be stopped" vassal_field tired .why
 
 next crash
 touch "$PUB/rise" "$PUB/listen"

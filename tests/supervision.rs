@@ -528,17 +528,24 @@ fn an_adoption_that_cannot_be_is_killed() {
 
 /// What an emperor that comes after this one's death makes of its vassal.
 fn inherited(reign: &Reign, text: &str) -> Reign {
+    let mut next = Reign::new();
+    take_over(reign, &mut next, text);
+    next
+}
+
+fn take_over(reign: &Reign, next: &mut Reign, text: &str) {
     let vassal = &reign.emperor.vassals()[&name("web")];
     let old = definition("web", text);
-    let run = vassal.state.run().expect("it runs");
-    let (life, past) = (run.life, run.past());
-    let run = Run::adopted(life, run.pid, run.since, past, reign.now, &old);
-    let mut next = Reign::new();
+    let life = vassal.state.life().expect("a process");
+    let state = vassal.state.run().map_or(vassal.state.clone(), |run| {
+        let (pid, since, past) = (run.pid, run.since, run.past());
+        State::Running(Run::adopted(life, pid, since, past, reign.now, &old))
+    });
     next.now = reign.now;
     next.happen(Event::Adopted(Box::new(Adoption {
         definition: old,
         addresses: vassal.addresses.clone(),
-        state: State::Running(run),
+        state,
         life,
         restarts: 0,
         pacing: Pacing::resumed(0),
@@ -546,7 +553,6 @@ fn inherited(reign: &Reign, text: &str) -> Reign {
     })));
     next.define("web", text);
     assert_eq!(next.life("web"), life);
-    next
 }
 
 #[test]
@@ -631,4 +637,38 @@ fn one_that_may_have_said_to_nobody_that_it_is_ready_is_not_ended_for_it() {
     next.elapse(SECOND * 9);
     let fault = Fault::NotReady(SECOND * 9);
     assert_eq!(notices(&next), [Notice::Fault(fault)], "its port is tried again");
+}
+
+#[test]
+fn what_was_being_stopped_is_stopped_for_the_same_by_the_next_emperor() {
+    let text = "ready: notify\nwatchdog: 1s\nstop: {timeout: 9s}";
+    let mut reign = running(text);
+    reign.deaf = true;
+    reign.says("web", Word::Rest);
+    reign.elapse(SECOND * 4);
+    let mut next = inherited(&reign, text);
+    assert_eq!(next.word("web"), "stopping");
+    let asked = count(&next, |action| matches!(action, Action::Ask { .. }));
+    assert_eq!(asked, 1, "the earlier one may not have come to it");
+    next.hear();
+    assert_eq!(next.word("web"), "ended", "it asked to be stopped");
+
+    let mut next = Reign::new();
+    next.deaf = true;
+    take_over(&reign, &mut next, text);
+    next.elapse(SECOND * 6);
+    assert_eq!(
+        count(&next, |action| matches!(action, Action::Kill { .. })),
+        1,
+        "when its time is over"
+    );
+
+    let mut reign = running(text);
+    reign.says("web", Word::Fault(Fault::DeviceLost));
+    let mut next = inherited(&reign, text);
+    next.hear();
+    assert_eq!(
+        (next.word("web"), last_end(&next)),
+        ("waiting", End::Felled(Fault::DeviceLost))
+    );
 }

@@ -216,6 +216,15 @@ fn state(record: &Record, body: Option<&LifeRecord>) -> State {
     let now = Instant::now();
     match (body, &record.kept) {
         (Some(body), _) => {
+            if let Some(stop) = body.stop {
+                return State::Stopping {
+                    life: body.life,
+                    born: body.born.map(Moment::instant),
+                    kill_at: stop.kill_at.instant(),
+                    latest: stop.latest.instant(),
+                    then: stop.then,
+                };
+            }
             let pid = record.pid.unwrap_or(body.process.pid);
             let since = body.born.map_or(now, Moment::instant);
             let run = Run::adopted(body.life, pid, since, past(record, body), now, &record.under);

@@ -15,8 +15,7 @@ use super::channel;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::error::HostError;
-use super::process::Process;
-use super::record::{Kept, LifeRecord, LogRecord, Record};
+use super::record::{Kept, LifeRecord, LogRecord, Record, StopRecord};
 
 /// How old counters in a record can be; so much of them is lost by a `kill -9`.
 const COUNTERS: Duration = Duration::from_secs(5);
@@ -274,14 +273,11 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
                 index: traces.index,
                 tree,
                 cages,
-                main: vassal
-                    .state
-                    .run()
-                    .filter(|run| run.pid != traces.process.pid)
-                    .and_then(|run| Process::of(run.pid)),
+                main: alive.handle.other(),
                 channel: alive.handle.has_channel().then(|| channel::number(&alive.under)),
                 born: alive.born.map(Moment::of),
                 run: vassal.state.run().map(Run::past),
+                stop: stop(&vassal.state),
             })),
         };
     }
@@ -296,5 +292,26 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
         State::Idle | State::Starting { .. } | State::Running(_) | State::Stopping { .. } | State::Gone => {
             Kept::Idle
         }
+    }
+}
+
+fn stop(state: &State) -> Option<StopRecord> {
+    match *state {
+        State::Stopping {
+            kill_at,
+            latest,
+            then,
+            ..
+        } => Some(StopRecord {
+            kill_at: Moment::of(kill_at),
+            latest: Moment::of(latest),
+            then,
+        }),
+        State::Waiting { .. }
+        | State::Idle
+        | State::Starting { .. }
+        | State::Running(_)
+        | State::Down { .. }
+        | State::Gone => None,
     }
 }

@@ -101,6 +101,11 @@ impl Handle {
         self.main().is_some()
     }
 
+    /// Which process is the main one, if it is not the first and has not ended.
+    pub fn other(&self) -> Option<Process> {
+        process::of(self.main()?)
+    }
+
     fn main(&self) -> Option<Arc<OwnedFd>> {
         self.main.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Definition, Name};
 use crate::emperor::Past;
-use crate::emperor::state::{End, Life, Rest};
+use crate::emperor::state::{End, Life, Rest, Then};
 use crate::router::Traffic;
 
 use super::clock::Moment;
@@ -133,6 +133,20 @@ pub struct LifeRecord {
     /// How far the command is, while it runs and nobody has told it to end.
     #[serde(default)]
     pub run: Option<Past>,
+    /// Why and until when it is being stopped, if it is.
+    #[serde(default)]
+    pub stop: Option<StopRecord>,
+}
+
+/// A stop that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRecord {
+    /// When its whole tree is killed.
+    pub kill_at: Moment,
+    /// However often it asks for more time: not later than this.
+    pub latest: Moment,
+    /// What follows.
+    pub then: Then,
 }
 
 /// A record that cannot be read, and what of it can: what must end before there is another process of that name.
