@@ -477,7 +477,7 @@ fn an_adopted_vassal_goes_on_under_its_old_definition() {
         state: State::Running(run),
         life: run.life,
         restarts: 3,
-        pacing: Pacing::resumed(2),
+        pacing: Pacing::resumed(2, SECOND * 2, []),
         last_end: Some(End::Exited(1)),
     };
     reign.happen(Event::Adopted(Box::new(adoption.clone())));
@@ -516,7 +516,7 @@ fn an_adoption_that_cannot_be_is_killed() {
         state: State::Running(run),
         life: run.life,
         restarts: 0,
-        pacing: Pacing::resumed(0),
+        pacing: Pacing::resumed(0, Duration::ZERO, []),
         last_end: None,
     })));
     assert!(matches!(reign.done.last(), Some(Action::Kill { life, .. }) if *life == run.life));
@@ -536,6 +536,7 @@ fn inherited(reign: &Reign, text: &str) -> Reign {
 fn take_over(reign: &Reign, next: &mut Reign, text: &str) {
     let vassal = &reign.emperor.vassals()[&name("web")];
     let old = definition("web", text);
+    let pacing = vassal.pacing();
     let life = vassal.state.life().expect("a process");
     let state = vassal.state.run().map_or(vassal.state.clone(), |run| {
         let (pid, since, past) = (run.pid, run.since, run.past());
@@ -548,7 +549,7 @@ fn take_over(reign: &Reign, next: &mut Reign, text: &str) {
         state,
         life,
         restarts: 0,
-        pacing: Pacing::resumed(0),
+        pacing: Pacing::resumed(pacing.deaths_in_a_row(), pacing.last_delay(), pacing.deaths()),
         last_end: None,
     })));
     next.define("web", text);
@@ -670,5 +671,34 @@ fn what_was_being_stopped_is_stopped_for_the_same_by_the_next_emperor() {
     assert_eq!(
         (next.word("web"), last_end(&next)),
         ("waiting", End::Felled(Fault::DeviceLost))
+    );
+}
+
+#[test]
+fn deaths_count_under_whichever_emperor_they_were() {
+    let text = "restart: {delay: 1s, max_delay: 1s, give_up: {deaths: 3, within: 1m}}";
+    let mut reign = running(text);
+    for _ in 0..2 {
+        reign.dies("web", End::Exited(3));
+        reign.elapse(SECOND * 2);
+        reign.bear_all();
+    }
+    let mut next = inherited(&reign, text);
+    next.dies("web", End::Exited(3));
+    assert_eq!(next.word("web"), "failed", "it was the third");
+
+    let text = "restart: {delay: 1m, max_delay: 10m}";
+    let mut reign = running(text);
+    reign.dies("web", End::Exited(3));
+    reign.elapse(SECOND * 70);
+    reign.bear_all();
+    let mut next = inherited(&reign, text);
+    next.elapse(SECOND * 20);
+    next.dies("web", End::Exited(3));
+    next.elapse(SECOND * 90);
+    assert_eq!(
+        next.word("web"),
+        "waiting",
+        "a run that is shorter than the pause before it is not healthy"
     );
 }

@@ -177,7 +177,7 @@ fn adopt(reign: &mut Reign, definition: &Definition, ready: bool) {
         state: State::Running(run),
         life,
         restarts: 0,
-        pacing: Pacing::resumed(1),
+        pacing: Pacing::resumed(1, Duration::ZERO, []),
         last_end: None,
     })));
 }

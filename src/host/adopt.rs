@@ -135,7 +135,11 @@ impl Daemon {
             state: state(&record, body),
             life: last_life(&record),
             restarts: record.restarts,
-            pacing: Pacing::resumed(record.deaths_in_a_row),
+            pacing: Pacing::resumed(
+                record.deaths_in_a_row,
+                record.last_delay,
+                record.deaths.iter().copied().map(Moment::instant),
+            ),
             last_end: record.last_end.clone(),
         };
         let name = record.name.clone();

@@ -4,6 +4,7 @@
 //! is another process of that name: [`Remains`].
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,12 @@ pub struct Record {
     pub restarts: u64,
     /// How many deaths in a row its back-off counts.
     pub deaths_in_a_row: u32,
+    /// The delay after the last of them.
+    #[serde(default)]
+    pub last_delay: Duration,
+    /// The deaths that `give_up` counts, the oldest first.
+    #[serde(default)]
+    pub deaths: Vec<Moment>,
     /// What it says that it does.
     pub status: Option<String>,
     /// Why it is not started again.
