@@ -21,9 +21,12 @@ printf 'command: [/bin/sh, -c, "[ -e %s/later ] && exec sleep infinity; exit 1"]
 printf 'command: [/bin/sh, -c, "sleep 74001 & exec sleep 74001"]\nnamespaces: [mount]\n' | drop_vassal tree
 printf 'command: [/bin/sleep, infinity]\nhooks: {post_stop: [/bin/sh, -c, "echo $MINI_EMPEROR_END >>%s/buried"]}\n' "$W" |
   drop_vassal hooked
+printf 'command: [/bin/sh, -c, "echo x >>%s; exit 3"]\nrestart: {delay: 3s, max_delay: 3s, give_up: {deaths: 2, within: 1h}}\n' \
+  "$PUB/frail" | drop_vassal frail
 start_emperor
 for name in $names tree hooked; do wait_running $name; pid[$name]=$(vassal_pid $name); done
 wait_for 5 is waiting vassal_field later .state
+wait_for 5 is 1 vassal_field frail .deaths_in_a_row
 crash
 
 # ---- while it is down
@@ -55,6 +58,8 @@ check "one with a bad edit goes on" same_pid broken "${pid[broken]}"
 check "and the edit is reported" wait_for 5 logged broken.yaml nonsense
 check "a renamed one is another vassal" wait_running other
 check "a new one runs" wait_running fresh
+check "one that died too often under both emperors is given up" wait_for 15 is failed vassal_field frail .state
+check "deaths under the earlier one count" is 2 sh -c "wc -l <$PUB/frail"
 for name in cut swapped faked; do
   check "$name: a vassal whose tun is not the one it had is restarted" wait_running $name "${pid[$name]}"
   check "$name: with the reason" logged "name=$name" "its tun was taken away from inside"

@@ -1,13 +1,16 @@
 # A vassal that speaks to its emperor is heard by the next one, too.
 #
 #   emperor, killed     emperor, new
-#      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process)
-#      control socket ◀──▶ speaker (uWSGI's bytes)              port 8000 ──▶ late (not ready yet)
+#      @mini-emperor/notify ◀── beating (watchdog), rising (not ready yet), forker (another main process),
+#                               untold (a watchdog that it never heard of), quiet (it has switched its watchdog off),
+#                               reading (its files), mute (it says to nobody that it is ready)
+#      control socket ◀──▶ speaker (uWSGI's bytes), served (beside a socket that listens), tired (it asks to be stopped)
+#      port 8000 ──▶ late (not ready yet)
 
 . "$(dirname "$0")/lib.sh"
 cat >"$PUB/voices.py" <<'P'
-"""voices.py beat | rise FLAG | speak FILE | listen FLAG PORT"""
-import os, socket, sys, time
+"""voices.py beat | quieten | rise FLAG | read BEGUN FLAG | speak FILE | serve | rest WISH FLAG | listen FLAG PORT"""
+import os, signal, socket, sys, time
 
 def say(*words):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
@@ -29,9 +32,23 @@ def beat():
         time.sleep(0.1)
     time.sleep(1000)
 
+def quieten():
+    say("READY=1", "WATCHDOG_USEC=0")
+    time.sleep(1000)
+
+def read(begun, flag):
+    say("READY=1")
+    say("RELOADING=1")
+    open(begun, "w").close()
+    until(flag)
+    say("READY=1")
+    open(flag + ".said", "w").close()
+    time.sleep(1000)
+
 def rise(flag):
     until(flag)
     say("READY=1")
+    open(flag + ".said", "w").close()
     time.sleep(1000)
 
 def speak(path):
@@ -42,6 +59,28 @@ def speak(path):
         with open(path, "a") as file:
             print(byte[0], file=file)
         os.write(fd, b"\x01")
+
+def serve():
+    fd = int(os.environ["UWSGI_EMPEROR_FD"])
+    socket.socket(fileno=3).accept()[0].close()
+    os.write(fd, b"\x01")
+    while True:
+        try:
+            os.write(fd, b"\x1a")
+        except OSError:
+            pass  # there is no emperor at the moment
+        time.sleep(0.1)
+
+def rest(wish, flag):
+    def end(*_):
+        until(flag)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, end)
+    fd = int(os.environ["UWSGI_EMPEROR_FD"])
+    os.write(fd, b"\x01")
+    until(wish)
+    os.write(fd, b"\x16")
+    time.sleep(1000)
 
 def listen(flag, port):
     until(flag)
@@ -73,11 +112,21 @@ command:
 ready: notify
 stop: {signal: TERM, timeout: 20s}
 Y
+voice quiet $'ready: notify\nwatchdog: 1s\nreload: signal WINCH' quieten
+mkdir "$W/sockets"
+voice served $'ready: emperor\nreload: signal WINCH\nwatchdog: 1s\non_demand: {socket: '"$W/sockets/served}" serve
+untold() { printf 'command: [/bin/sleep, infinity]\nreload: signal WINCH\n%s\n' "${1:-}" | drop_vassal untold; }
+untold
 start_emperor
 ready() { is true vassal_field "$1" .ready; }
-for name in beating speaker forker; do wait_for 10 ready $name; done
+wait_for 10 test -S "$W/sockets/served"
+"$PYTHON" -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)' "$W/sockets/served"
+for name in beating speaker forker quiet untold served; do wait_for 10 ready $name; done
 for name in rising late; do wait_running $name; done
-all="beating rising speaker late forker"
+mark
+untold $'ready: notify\nwatchdog: 500ms'
+wait_for 10 logged name=untold "updated while it runs"
+all="beating rising speaker late forker quiet untold served"
 who() { local name; for name in $all; do echo "$name $(vassal_pid $name)"; done; }
 beats() {
   mark
@@ -116,6 +165,38 @@ for way in crash upgrade; do
   wait_for 10 ready forker
 done
 check "nothing but reloads was said" is 1 sh -c "sort -u $PUB/spoken"
+
+mute() { voice mute "ready: notify"$'\n'"ready_timeout: $1"$'\n'"hooks: {post_start: [/bin/sh, -c, 'echo x >>$W/greeted']}" rise "$PUB/mute"; }
+mute 1m
+voice reading $'ready: notify\nready_timeout: 10s' read "$PUB/reading" "$PUB/read"
+wait_for 10 test -e "$PUB/reading"
+settled
+reading=$(vassal_pid reading) mute=$(vassal_pid mute)
+kill_emperor
+touch "$PUB/read" "$PUB/mute"
+wait_for 10 test -e "$PUB/read.said"
+wait_for 10 test -e "$PUB/mute.said"
+mute 2s
+start_emperor
+check "one that said while there was no emperor that it is ready counts as ready in a while" wait_for 15 ready mute
+check "with a word to the operator" logged name=mute "may have while there was no emperor"
+check "it is greeted" wait_for 5 is x cat "$W/greeted"
+check "and the same" same_pid mute "$mute"
+check "one that said while there was no emperor that it has read its files is ready in a while" wait_for 25 ready reading
+check "it had been before, and need not be again" same_pid reading "$reading"
+
+voice tired $'ready: emperor\nreload: emperor\nstop: {signal: TERM, timeout: 1m}' rest "$PUB/tired" "$PUB/rest"
+wait_for 10 ready tired
+tired=$(vassal_pid tired)
+touch "$PUB/tired"
+wait_for 10 is stopping vassal_field tired .state
+for way in crash upgrade; do
+  $way >/dev/null
+  check "$way: one that is being stopped still is" is stopping vassal_field tired .state
+  check "$way: it is the same" same_pid tired "$tired"
+done
+touch "$PUB/rest"
+check "and then it rests, as it asked to" wait_for 10 is "it asked to be stopped" vassal_field tired .why
 
 next crash
 touch "$PUB/rise" "$PUB/listen"

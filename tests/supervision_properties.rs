@@ -15,7 +15,7 @@ use mini_emperor::config::Definition;
 use mini_emperor::config::definition::Addresses;
 use mini_emperor::emperor::pacing::Pacing;
 use mini_emperor::emperor::state::{End, Fault, Life, Rest, State};
-use mini_emperor::emperor::{Action, Adoption, Event, Run, Word};
+use mini_emperor::emperor::{Action, Adoption, Event, Past, Run, Word};
 use proptest::prelude::*;
 
 use reign::{Reign, definition, name, path};
@@ -165,7 +165,8 @@ fn adopt(reign: &mut Reign, definition: &Definition, ready: bool) {
     if reign.processes.contains_key(&life) {
         return;
     }
-    let run = Run::adopted(life, 1, reign.now, ready, reign.now, definition);
+    let past = Past::presumed(ready, definition);
+    let run = Run::adopted(life, 1, reign.now, past, reign.now, definition);
     reign.happen(Event::Adopted(Box::new(Adoption {
         definition: definition.clone(),
         addresses: match &definition.network.address {
@@ -175,7 +176,7 @@ fn adopt(reign: &mut Reign, definition: &Definition, ready: bool) {
         state: State::Running(run),
         life,
         restarts: 0,
-        pacing: Pacing::resumed(1),
+        pacing: Pacing::resumed(1, Duration::ZERO, []),
         last_end: None,
     })));
 }
@@ -305,7 +306,7 @@ fn adopt_at_rest(reign: &mut Reign, definition: Definition, state: State) {
         state,
         life: Life(900),
         restarts: 0,
-        pacing: Pacing::resumed(1),
+        pacing: Pacing::resumed(1, Duration::ZERO, []),
         last_end: None,
     })));
 }

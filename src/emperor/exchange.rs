@@ -71,7 +71,8 @@ pub struct Adoption {
     pub definition: Definition,
     /// Bound to it.
     pub addresses: Vec<IpNet>,
-    /// Where it is: [`State::Running`] with what [`Run::adopted`](super::Run::adopted) makes, or a state without a process.
+    /// Where it is: [`State::Running`] with what [`Run::adopted`](super::Run::adopted) makes,
+    /// [`State::Stopping`] with what is left of its time, or a state without a process.
     pub state: State,
     /// Its last process.
     pub life: Life,

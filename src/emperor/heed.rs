@@ -2,14 +2,14 @@
 
 use crate::config::definition::{Ready, Reload};
 
-use super::moves::{Circumstances, STOP_EXTENSIONS};
+use super::moves::Circumstances;
 use super::run::{Phase, Run, Word};
 use super::state::{Fault, State, Then};
 use super::table::{Notice, Order};
 
 /// An earlier emperor's process becomes the vassal's.
 pub(super) fn adopt(run: Run, orders: &mut Vec<Order>, at: &Circumstances<'_>) -> State {
-    if !run.is_ready()
+    if !run.was_ready()
         && let Ready::Tcp(_) = at.definition.ready
     {
         orders.push(Order::Probe(run.life));
@@ -49,7 +49,6 @@ pub(super) fn follow(mut run: Run, at: &Circumstances<'_>, orders: &mut Vec<Orde
 /// What a running command says.
 #[allow(clippy::too_many_lines, reason = "one table on one screen is the point")]
 pub(super) fn heed(mut run: Run, word: Word, at: &Circumstances<'_>, orders: &mut Vec<Order>) -> State {
-    let stop_limit = at.definition.stop.timeout;
     match (run.phase, word) {
         // Readiness.
         (Phase::Rising { reload: again, .. }, Word::Ready) => {
@@ -76,10 +75,7 @@ pub(super) fn heed(mut run: Run, word: Word, at: &Circumstances<'_>, orders: &mu
 
         (Phase::Rising { .. } | Phase::Ready | Phase::Reloading { .. }, Word::Leaving) => {
             orders.push(Order::Say(Notice::Leaving));
-            run.enter(Phase::Leaving {
-                until: at.now + stop_limit,
-                latest: at.now + stop_limit.saturating_mul(STOP_EXTENSIONS),
-            });
+            run.enter(Phase::leaving(at.now, at.definition));
         }
         (Phase::Leaving { .. }, Word::Leaving) => {}
 
@@ -161,7 +157,7 @@ pub(super) fn overdue(mut run: Run, at: &Circumstances<'_>, orders: &mut Vec<Ord
         return State::Running(run);
     }
     match run.phase {
-        Phase::Rising { .. } => at.fell(&run, Fault::NotReady(at.definition.ready_timeout), orders),
+        Phase::Rising { .. } => late(run, at, orders),
         Phase::Ready => at.fell(&run, Fault::Watchdog(run.every.unwrap_or_default()), orders),
         Phase::Reloading { .. } => {
             orders.push(Order::Say(Notice::ReloadLate(at.definition.ready_timeout)));
@@ -169,5 +165,20 @@ pub(super) fn overdue(mut run: Run, at: &Circumstances<'_>, orders: &mut Vec<Ord
             State::Running(run)
         }
         Phase::Leaving { .. } => at.fell(&run, Fault::Lingering(at.definition.stop.timeout), orders),
+    }
+}
+
+/// A command did not get ready in time, as far as is known.
+fn late(run: Run, at: &Circumstances<'_>, orders: &mut Vec<Order>) -> State {
+    let limit = at.definition.ready_timeout;
+    match at.definition.ready {
+        // It says so once, and may have said it to nobody.
+        Ready::Notify | Ready::Emperor if run.unheard => {
+            orders.push(Order::Say(Notice::Unheard(limit)));
+            heed(run, Word::Ready, at, orders)
+        }
+        Ready::Exec | Ready::Tcp(_) | Ready::Notify | Ready::Emperor => {
+            at.fell(&run, Fault::NotReady(limit), orders)
+        }
     }
 }

@@ -30,10 +30,10 @@ use crate::config::{Change, Definition, Name};
 use addresses::AddressBook;
 use moves::Circumstances;
 use state::{Life, State};
-use table::Input;
+use table::{Input, Order};
 
 pub use exchange::{Action, Adoption, Event};
-pub use run::{Run, Word};
+pub use run::{Past, Run, Word};
 pub use vassal::Vassal;
 
 /// When something is handled, and with which luck.
@@ -190,10 +190,10 @@ impl Emperor {
         let (state, input) = match adoption.state {
             State::Running(run) => (State::Waiting { until: at.now }, Some(Input::Adopted(run))),
             // The process of such a state is not one of ours any more, if there is any.
-            State::Starting { .. } | State::Stopping { .. } | State::Gone => {
-                (State::Waiting { until: at.now }, None)
+            State::Starting { .. } | State::Gone => (State::Waiting { until: at.now }, None),
+            state @ (State::Waiting { .. } | State::Idle | State::Stopping { .. } | State::Down { .. }) => {
+                (state, None)
             }
-            state @ (State::Waiting { .. } | State::Idle | State::Down { .. }) => (state, None),
         };
         if state == State::Idle {
             todo.push(Action::Await(name.clone()));
@@ -203,6 +203,10 @@ impl Emperor {
         }
         let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, state);
         vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
+        if let State::Stopping { life, .. } = vassal.state {
+            // The earlier emperor may have died before it did; the time for it is what is left.
+            todo.extend(vassal.order(Order::Ask(life)));
+        }
         self.vassals.insert(name.clone(), vassal);
         if let Some(input) = input {
             self.input(&name, input, at, todo);

@@ -19,17 +19,32 @@ pub struct Pacing {
 }
 
 impl Pacing {
-    /// The back-off of a vassal that died this often in a row before an earlier emperor's end.
-    pub fn resumed(deaths_in_a_row: u32) -> Self {
+    /// The back-off of a vassal that an earlier emperor counted for, with what the three functions below said.
+    pub fn resumed(
+        deaths_in_a_row: u32,
+        last_delay: Duration,
+        deaths: impl IntoIterator<Item = Instant>,
+    ) -> Self {
         Self {
             deaths_in_a_row,
-            ..Self::default()
+            last_delay,
+            deaths: deaths.into_iter().collect(),
         }
     }
 
     /// How many deaths in a row there were.
     pub fn deaths_in_a_row(&self) -> u32 {
         self.deaths_in_a_row
+    }
+
+    /// The delay after the last of them.
+    pub fn last_delay(&self) -> Duration {
+        self.last_delay
+    }
+
+    /// The deaths that `give_up` counts, the oldest first.
+    pub fn deaths(&self) -> impl Iterator<Item = Instant> {
+        self.deaths.iter().copied()
     }
 
     /// Whether the last run was healthy.

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::definition::{Definition, Ready, Reload};
 
+use super::moves::STOP_EXTENSIONS;
 use super::state::{Fault, Life};
 
 /// A command that runs.
@@ -23,6 +26,8 @@ pub struct Run {
     pub sign_until: Option<Instant>,
     /// When it was last asked to reload.
     pub asked: Option<Instant>,
+    /// It ran while there was no emperor, who would have heard it.
+    pub unheard: bool,
 }
 
 /// How far a command that runs is.
@@ -49,6 +54,64 @@ pub enum Phase {
         /// However often it asks for more time: not later than this.
         latest: Instant,
     },
+}
+
+/// What the next emperor must know of a command that runs; nothing else tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// How far it is.
+    pub stage: Stage,
+    /// In which intervals it was told to give signs of life, or said that it does.
+    pub every: Option<Duration>,
+}
+
+/// A [`Phase`] without its moments: each is given its whole time anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Not yet ready.
+    Rising {
+        /// It is to reload as soon as it is ready.
+        reload: bool,
+    },
+    /// Ready.
+    Ready,
+    /// It reads its configuration anew.
+    Reloading,
+    /// It says that it ends by itself.
+    Leaving,
+}
+
+impl Past {
+    /// Whether it was ready.
+    pub fn was_ready(self) -> bool {
+        match self.stage {
+            Stage::Rising { .. } => false,
+            Stage::Ready | Stage::Reloading | Stage::Leaving => true,
+        }
+    }
+
+    /// Of a command about which only this is known.
+    pub fn presumed(ready: bool, definition: &Definition) -> Self {
+        let stage = if ready || definition.ready == Ready::Exec {
+            Stage::Ready
+        } else {
+            Stage::Rising { reload: false }
+        };
+        let every = definition.watchdog;
+        Self { stage, every }
+    }
+}
+
+impl Phase {
+    /// It has just said that it ends.
+    pub(super) fn leaving(now: Instant, definition: &Definition) -> Self {
+        let limit = definition.stop.timeout;
+        Self::Leaving {
+            until: now + limit,
+            latest: now + limit.saturating_mul(STOP_EXTENSIONS),
+        }
+    }
 }
 
 /// What a command says about itself, by `sd_notify` or by the emperor's control socket.
@@ -90,6 +153,7 @@ impl Run {
             every: definition.watchdog,
             sign_until: None,
             asked: None,
+            unheard: false,
         };
         if definition.ready == Ready::Exec {
             run.become_ready(now);
@@ -102,21 +166,42 @@ impl Run {
         life: Life,
         pid: u32,
         since: Instant,
-        ready: bool,
+        past: Past,
         now: Instant,
         definition: &Definition,
     ) -> Self {
         let mut run = Self::new(life, pid, now, definition);
-        run.since = since;
-        if ready {
-            run.become_ready(now);
+        (run.since, run.every, run.unheard) = (since, past.every, true);
+        let until = now + definition.ready_timeout;
+        match past.stage {
+            Stage::Rising { reload } => run.enter(Phase::Rising { until, reload }),
+            Stage::Ready => run.become_ready(now),
+            Stage::Reloading => run.enter(Phase::Reloading { until }),
+            Stage::Leaving => run.enter(Phase::leaving(now, definition)),
         }
         run
+    }
+
+    /// What [`adopted`](Self::adopted) makes another of.
+    pub fn past(&self) -> Past {
+        let stage = match self.phase {
+            Phase::Rising { reload, .. } => Stage::Rising { reload },
+            Phase::Ready => Stage::Ready,
+            Phase::Reloading { .. } => Stage::Reloading,
+            Phase::Leaving { .. } => Stage::Leaving,
+        };
+        let every = self.every;
+        Past { stage, every }
     }
 
     /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Whether it is, or was and does something else now.
+    pub fn was_ready(&self) -> bool {
+        self.past().was_ready()
     }
 
     /// When something is due, if it says nothing before.

@@ -131,7 +131,8 @@ impl State {
 }
 
 /// What follows a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Then {
     /// A new process (or waiting for a client) under the newest definition.
     Start,

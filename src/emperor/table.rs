@@ -70,6 +70,8 @@ pub enum Order {
 pub enum Notice {
     /// It is ready.
     Ready,
+    /// It did not say within this time that it is ready, but may have while there was no emperor; it counts as ready.
+    Unheard(Duration),
     /// It did not say within this time that its reload is done.
     ReloadLate(Duration),
     /// It is ended for this.

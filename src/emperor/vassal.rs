@@ -82,9 +82,9 @@ impl Vassal {
         self.lives = restarts + 1;
     }
 
-    /// How often it died in a row, for [`Pacing::resumed`].
-    pub fn deaths_in_a_row(&self) -> u32 {
-        self.pacing.deaths_in_a_row()
+    /// Its back-off.
+    pub fn pacing(&self) -> &Pacing {
+        &self.pacing
     }
 
     /// How a life ended, all things considered: one that the emperor ended for a fault did not end by itself.

@@ -23,7 +23,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use crate::emperor::pacing::Pacing;
 use crate::emperor::state::{End, Fault, Life, State};
-use crate::emperor::{Adoption, Event, Run, Word};
+use crate::emperor::{Adoption, Event, Past, Run, Word};
 use crate::router::Traffic;
 
 use super::body::Heir;
@@ -147,7 +147,11 @@ impl Daemon {
             state: state(&record, body),
             life: last_life(&record),
             restarts: record.restarts,
-            pacing: Pacing::resumed(record.deaths_in_a_row),
+            pacing: Pacing::resumed(
+                record.deaths_in_a_row,
+                record.last_delay,
+                record.deaths.iter().copied().map(Moment::instant),
+            ),
             last_end: record.last_end.clone(),
         };
         let name = record.name.clone();
@@ -156,6 +160,7 @@ impl Daemon {
         // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(adoption)));
         self.resume_demand(&name);
+        self.greet(&name);
         if let Some(life) = self
             .emperor
             .vassals()
@@ -245,9 +250,18 @@ fn state(record: &Record, body: Option<&LifeRecord>) -> State {
     let now = Instant::now();
     match (body, &record.kept) {
         (Some(body), _) => {
+            if let Some(stop) = body.stop {
+                return State::Stopping {
+                    life: body.life,
+                    born: body.born.map(Moment::instant),
+                    kill_at: stop.kill_at.instant(),
+                    latest: stop.latest.instant(),
+                    then: stop.then,
+                };
+            }
             let pid = record.pid.unwrap_or(body.process.pid);
             let since = body.born.map_or(now, Moment::instant);
-            let run = Run::adopted(body.life, pid, since, record.ready, now, &record.under);
+            let run = Run::adopted(body.life, pid, since, past(record, body), now, &record.under);
             State::Running(run)
         }
         (None, Kept::Alive(_) | Kept::Unborn { .. }) => State::Waiting { until: now },
@@ -260,6 +274,12 @@ fn state(record: &Record, body: Option<&LifeRecord>) -> State {
             why: *why,
         },
     }
+}
+
+/// How far a command was. An earlier version wrote down only whether it was ready.
+fn past(record: &Record, body: &LifeRecord) -> Past {
+    body.run
+        .unwrap_or_else(|| Past::presumed(record.ready, &record.under))
 }
 
 /// The last life that the record knows; none is earlier than all.
@@ -292,6 +312,7 @@ fn ears(record: &Record, body: &LifeRecord, sockets: Sockets) -> Option<Box<Ears
 }
 
 fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
+    let started = body.born.is_some() && past(&record, &body).was_ready();
     Alive {
         name: record.name,
         handle,
@@ -311,7 +332,7 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         probe: None,
         port: None,
         vigil: None,
-        started: true,
+        started,
         written: (Traffic::default(), record.log.dropped),
     }
 }

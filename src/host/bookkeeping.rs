@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::config::Name;
 use crate::emperor::state::{Life, State};
-use crate::emperor::{Action, Event, Vassal, Word};
+use crate::emperor::{Action, Event, Run, Vassal, Word};
 
+use super::channel;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::error::HostError;
-use super::init;
-use super::process::Process;
-use super::record::{Kept, LifeRecord, LogRecord, Record};
+use super::record::{Kept, LifeRecord, LogRecord, Record, StopRecord};
 
 /// How old counters in a record can be; so much of them is lost by a `kill -9`.
 const COUNTERS: Duration = Duration::from_secs(5);
@@ -184,7 +183,9 @@ impl Daemon {
             definition: vassal.definition.path.clone(),
             boot: self.boot.clone(),
             restarts: vassal.restarts,
-            deaths_in_a_row: vassal.deaths_in_a_row(),
+            deaths_in_a_row: vassal.pacing().deaths_in_a_row(),
+            last_delay: vassal.pacing().last_delay(),
+            deaths: vassal.pacing().deaths().map(Moment::of).collect(),
             status: alive.and_then(|alive| alive.spoken.status.clone()),
             why: vassal.state.rest().map(ToString::to_string),
             last_end: vassal.last_end.clone(),
@@ -274,13 +275,11 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
                 index: traces.index,
                 tree,
                 cages,
-                main: vassal
-                    .state
-                    .run()
-                    .filter(|run| run.pid != traces.process.pid)
-                    .and_then(|run| Process::of(run.pid)),
-                channel: alive.handle.has_channel().then_some(init::FIRST),
+                main: alive.handle.other(),
+                channel: alive.handle.has_channel().then(|| channel::number(&alive.under)),
                 born: alive.born.map(Moment::of),
+                run: vassal.state.run().map(Run::past),
+                stop: stop(&vassal.state),
             })),
         };
     }
@@ -295,5 +294,26 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
         State::Idle | State::Starting { .. } | State::Running(_) | State::Stopping { .. } | State::Gone => {
             Kept::Idle
         }
+    }
+}
+
+fn stop(state: &State) -> Option<StopRecord> {
+    match *state {
+        State::Stopping {
+            kill_at,
+            latest,
+            then,
+            ..
+        } => Some(StopRecord {
+            kill_at: Moment::of(kill_at),
+            latest: Moment::of(latest),
+            then,
+        }),
+        State::Waiting { .. }
+        | State::Idle
+        | State::Starting { .. }
+        | State::Running(_)
+        | State::Down { .. }
+        | State::Gone => None,
     }
 }

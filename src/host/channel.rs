@@ -9,7 +9,7 @@
 //! The pair is made inside the vassal's network namespace. A socket belongs to the namespace that it was made in
 //! for good, and one of the host's would let the vassal send to every abstract socket of the host.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -19,11 +19,13 @@ use nix::sys::socket::{
     socket, socketpair,
 };
 
+use crate::config::Definition;
 use crate::emperor::Word;
 use crate::sys::process::take_descriptor;
 use crate::sys::socket::receive;
 
 use super::error::{Doing, HostError};
+use super::init;
 use super::strays::{self, Strays};
 
 /// What the vassal finds the number of its end by.
@@ -38,6 +40,11 @@ pub enum Command {
     Reload,
     /// End gracefully: 2. (0 would be: end at once; there are signals for that.)
     Stop,
+}
+
+/// The number of the vassal's end in the vassal: it comes after the socket that listens, if there is one.
+pub fn number(definition: &Definition) -> RawFd {
+    init::FIRST + RawFd::from(definition.listens())
 }
 
 /// Makes the pair in the network namespace that the calling thread is in: ours and the vassal's.

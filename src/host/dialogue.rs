@@ -145,6 +145,9 @@ impl Daemon {
             Notice::Ready if vassal.is_some_and(|vassal| vassal.definition.ready == Ready::Exec) => {}
             Notice::Ready => tracing::info!(%name, "vassal ready"),
             Notice::Leaving => tracing::info!(%name, "the vassal says that it stops"),
+            Notice::Unheard(limit) => {
+                tracing::warn!(%name, ?limit, "the vassal did not say in time that it is ready; it may have while there was no emperor");
+            }
             Notice::ReloadLate(limit) => {
                 tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
             }

@@ -101,6 +101,11 @@ impl Handle {
         self.main().is_some()
     }
 
+    /// Which process is the main one, if it is not the first and has not ended.
+    pub fn other(&self) -> Option<Process> {
+        process::of(self.main()?)
+    }
+
     fn main(&self) -> Option<Arc<OwnedFd>> {
         self.main.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -416,8 +421,8 @@ fn environment(definition: &Definition) -> Vec<(String, String)> {
         }
     }
     if definition.has_channel() {
-        let number = init::FIRST + i32::from(definition.listens());
-        variables.insert(channel::VARIABLE.to_owned(), number.to_string());
+        let number = channel::number(definition).to_string();
+        variables.insert(channel::VARIABLE.to_owned(), number);
     }
     variables.into_iter().collect()
 }

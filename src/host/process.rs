@@ -1,6 +1,6 @@
 //! Which process it is. A pid is used again; a pid and the moment its process began name one process for ever.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -56,6 +56,16 @@ impl Process {
     }
 }
 
+/// The process that is open here; absent once it has been reaped.
+pub fn of(pidfd: impl AsFd) -> Option<Process> {
+    let number = pidfd.as_fd().as_raw_fd();
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+    let pid = about.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    let process = Process::of(pid.trim().parse().ok()?)?;
+    // It is still there after it was looked at, so it was what was looked at.
+    (sys::send_signal(&pidfd, 0) != Err(Errno::ESRCH)).then_some(process)
+}
+
 /// The 22nd field; the second is the name of the program, which may hold blanks and parentheses.
 fn began(stat: &str) -> Option<u64> {
     let (_, after) = stat.rsplit_once(')')?;
@@ -104,9 +114,11 @@ mod tests {
         let process = Process::of(child.id()).unwrap();
         let pidfd = process.open().unwrap();
         assert!(!has_ended(&pidfd));
+        assert_eq!(of(&pidfd), Some(process));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(has_ended(&pidfd));
         assert!(process.open().is_none());
+        assert_eq!(of(&pidfd), None);
     }
 }

@@ -4,12 +4,14 @@
 //! is another process of that name: [`Remains`].
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Definition, Name};
-use crate::emperor::state::{End, Life, Rest};
+use crate::emperor::Past;
+use crate::emperor::state::{End, Life, Rest, Then};
 use crate::router::Traffic;
 
 use super::clock::Moment;
@@ -41,6 +43,12 @@ pub struct Record {
     pub restarts: u64,
     /// How many deaths in a row its back-off counts.
     pub deaths_in_a_row: u32,
+    /// The delay after the last of them.
+    #[serde(default)]
+    pub last_delay: Duration,
+    /// The deaths that `give_up` counts, the oldest first.
+    #[serde(default)]
+    pub deaths: Vec<Moment>,
     /// What it says that it does.
     pub status: Option<String>,
     /// Why it is not started again.
@@ -129,6 +137,23 @@ pub struct LifeRecord {
     pub channel: Option<i32>,
     /// When the command's first instruction ran; absent until then.
     pub born: Option<Moment>,
+    /// How far the command is, while it runs and nobody has told it to end.
+    #[serde(default)]
+    pub run: Option<Past>,
+    /// Why and until when it is being stopped, if it is.
+    #[serde(default)]
+    pub stop: Option<StopRecord>,
+}
+
+/// A stop that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRecord {
+    /// When its whole tree is killed.
+    pub kill_at: Moment,
+    /// However often it asks for more time: not later than this.
+    pub latest: Moment,
+    /// What follows.
+    pub then: Then,
 }
 
 /// A record that cannot be read, and what of it can: what must end before there is another process of that name.

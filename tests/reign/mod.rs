@@ -98,7 +98,7 @@ impl Reign {
             self.processes.remove(life);
         }
         if let Event::Adopted(adoption) = &event
-            && let State::Running(run) = adoption.state
+            && let Some(life) = adoption.state.life()
         {
             let process = Process {
                 name: adoption.definition.name.clone(),
@@ -106,7 +106,7 @@ impl Reign {
                 born: true,
                 ending: false,
             };
-            assert!(self.processes.insert(run.life, process).is_none());
+            assert!(self.processes.insert(life, process).is_none());
         }
         let mut todo = Vec::new();
         self.emperor.handle(event, self.now, 7, &mut todo);

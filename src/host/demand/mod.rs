@@ -246,17 +246,17 @@ impl Daemon {
         }
     }
 
-    /// Goes on with a vassal of an earlier emperor that runs; one that waits has been awaited.
+    /// Goes on with a vassal of an earlier emperor that has a process; one that waits has been awaited.
     pub(super) fn resume_demand(&mut self, name: &Name) {
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return;
         };
         let (definition, run) = (vassal.definition.clone(), vassal.state.run().copied());
         let trigger = definition.on_demand.as_ref().map(|demand| &demand.trigger);
-        let (Some(trigger), Some(run)) = (trigger, run) else {
+        let (Some(trigger), Some(life)) = (trigger, vassal.state.life()) else {
             return;
         };
-        let pidfd = self.lives.get(&run.life).and_then(|alive| alive.handle.pidfd());
+        let pidfd = self.lives.get(&life).and_then(|alive| alive.handle.pidfd());
         let maker = self.maker(&definition);
         let fetch = |pidfd: Arc<OwnedFd>| listen::fetch(trigger, maker, pidfd.as_fd());
         let inherited = self.demands.inherited(name, trigger, maker);
@@ -267,9 +267,9 @@ impl Daemon {
             // It has closed what it got. Whoever comes now waits for its next life.
             self.man_post(&definition, trigger);
         }
-        if run.is_ready() {
-            self.is_awake(run.life);
-            self.watch_usage(name, run.life);
+        if run.is_some_and(|run| run.was_ready()) {
+            self.is_awake(life);
+            self.watch_usage(name, life);
         }
     }
 
