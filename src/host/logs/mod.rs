@@ -275,7 +275,9 @@ async fn pump(fifo: Fifo, sink: Shared, outlets: Outlets, desk: Rc<Desk>) {
             return;
         }
     };
-    while let Ok(mut ready) = watched.readable().await {
+    let mut ready = None;
+    loop {
+        // A FIFO whose last writer went before it was opened is at its end and never ready: so first a look.
         let copied = match desk.copy(&fifo.reader, &sink) {
             Ok(0) => break,
             Ok(length) => {
@@ -286,7 +288,17 @@ async fn pump(fifo: Fifo, sink: Shared, outlets: Outlets, desk: Rc<Desk>) {
         };
         match copied {
             Ok(()) | Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => ready.clear_ready(),
+            Err(Errno::EAGAIN) => {
+                ready
+                    .take()
+                    .as_mut()
+                    .map(tokio::io::unix::AsyncFdReadyGuard::clear_ready);
+                let Ok(guard) = watched.readable().await else {
+                    break;
+                };
+                ready = Some(guard);
+                continue;
+            }
             Err(errno) => {
                 tracing::error!(fifo = %fifo.path.display(), errno = errno.desc(), "output cannot be read");
                 break;

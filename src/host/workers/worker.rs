@@ -145,11 +145,11 @@ impl<C: Carrier> Worker<C> {
                 self.pulse.moved();
             }
             if turn.poked {
-                self.pulse.turned(self.number);
                 if !self.obey() {
                     self.carrier.finish(&mut self.desk);
                     return self.desk.close();
                 }
+                self.pulse.turned(self.number);
             }
             let looking_on = !wait;
             let idle = !self.patience.after(turn.frames, turn.long, self.desk.wake());
