@@ -8,42 +8,11 @@
 mod namespace;
 mod village;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
-
-use mini_emperor::config::settings::Offload;
-use mini_emperor::host::netns;
-use mini_emperor::host::tun::{self, Offloads};
+use mini_emperor::host::tun::Offloads;
 use mini_emperor::host::workers::Report;
 use mini_emperor::router::{PortId, Reason, Wakefulness};
-use namespace::{block_on, wait_until, within};
-use village::{ENGINES, Member, Village};
-
-/// Sends `bytes` over TCP from one to the other and gives what arrived.
-fn transfer(from: &Member, to: &Member, bytes: &[u8]) -> Vec<u8> {
-    let listener = within(&to.netns, || {
-        TcpListener::bind(SocketAddr::new(to.address, 80)).unwrap()
-    });
-    let target = listener.local_addr().unwrap();
-    std::thread::scope(|scope| {
-        let reader = scope.spawn(move || {
-            let mut received = Vec::new();
-            listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
-            received
-        });
-        let mut stream = within(&from.netns, || TcpStream::connect(target).unwrap());
-        stream.write_all(bytes).unwrap();
-        drop(stream);
-        reader.join().unwrap()
-    })
-}
-
-fn some_bytes(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|at| u8::try_from(at * at % 251).unwrap())
-        .collect()
-}
+use namespace::wait_until;
+use village::{ENGINES, Village, some_bytes, transfer};
 
 #[test]
 #[ignore = "needs a network namespace: run integration/run"]
@@ -83,113 +52,6 @@ fn datagrams_arrive_in_their_order_and_are_counted() {
             village.traffic(&a).dropped.total() + village.traffic(&b).dropped.total(),
             0
         );
-    }
-}
-
-#[test]
-#[ignore = "needs a network namespace: run integration/run"]
-fn no_frame_overtakes_another_while_its_port_goes_from_worker_to_worker() {
-    for engine in ENGINES {
-        let mut village = Village::new(engine);
-        let members: Vec<_> = (2..=4).map(|host| village.settle(host, None)).collect();
-        let [a, b, c] = &members[..] else { unreachable!() };
-        let (from, to) = (a.udp(4000), b.udp(53));
-        let (target, back) = ((b.address, 53), (a.address, 4000));
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let sender = scope.spawn(|| {
-                let mut number = 0_u32;
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    for _ in 0..64 {
-                        from.send_to(&number.to_be_bytes(), target).unwrap();
-                        number += 1;
-                    }
-                    from.recv(&mut [0; 1]).unwrap();
-                }
-                number
-            });
-            let receiver = scope.spawn(|| {
-                let mut number = 0_u32;
-                let mut got = [0; 4];
-                loop {
-                    match to.recv(&mut got) {
-                        Ok(_) => assert_eq!(u32::from_be_bytes(got), number, "{engine:?}"),
-                        Err(_) => return number,
-                    }
-                    number += 1;
-                    if number.is_multiple_of(64) {
-                        to.send_to(&[0], back).unwrap();
-                    }
-                }
-            });
-            // It shares a worker with one of the others, which has more to do than it, and is given to the other worker.
-            for at in 0..100 {
-                let busy = [b, c][usize::from(at % 2 == 0)].port;
-                village.share_work(|port| u64::from(port == busy) * 9000 + u64::from(port == a.port) * 4000);
-            }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-            let sent = sender.join().unwrap();
-            assert_eq!(receiver.join().unwrap(), sent, "{engine:?}");
-        });
-        assert_eq!(village.moves, 100, "{engine:?}");
-    }
-}
-
-#[test]
-#[ignore = "needs a network namespace: run integration/run"]
-fn two_busy_ports_of_one_worker_are_parted_as_long_as_both_are_there() {
-    for engine in ENGINES {
-        let mut village = Village::new(engine);
-        let members: Vec<_> = (2..=4).map(|host| village.settle(host, None)).collect();
-        let [a, _, c] = &members[..] else { unreachable!() };
-        let sent = some_bytes(16 << 20);
-        assert!(transfer(a, c, &sent) == sent, "{engine:?}: other bytes arrived");
-        // By what was really done: the stream and its acknowledgements come through one worker.
-        wait_until("one of them is read by the other worker", || {
-            let some = &sent[..1 << 20];
-            assert!(transfer(a, c, some) == some, "{engine:?}: other bytes arrived");
-            village.look_at_work();
-            // A port on its way is read by nobody until the new reader has been told.
-            while village.workers.is_moving() {
-                village.hear();
-            }
-            if village.moves > 0 { Ok(()) } else { Err("no move") }
-        });
-        assert!(transfer(a, c, &sent) == sent, "{engine:?}: other bytes arrived");
-    }
-}
-
-#[test]
-#[ignore = "needs a network namespace: run integration/run"]
-fn a_port_that_goes_or_workers_that_end_in_the_midst_of_a_move_leave_nobody_waiting() {
-    for engine in ENGINES {
-        let mut village = Village::new(engine);
-        let members: Vec<_> = (2..=5).map(|host| village.settle(host, None)).collect();
-        let [a, b, c, _] = &members[..] else {
-            unreachable!()
-        };
-        let sent = some_bytes(1 << 20);
-        for _ in 0..20 {
-            // It shares a worker with the first and the third.
-            let crowd = village.settle(6, None);
-            village.begin_to_share(|port| {
-                let busy = u64::from(port == a.port || port == c.port) * 9000;
-                busy + u64::from(port == crowd.port) * 17_000
-            });
-            assert!(village.workers.is_moving(), "{engine:?}");
-            village.fabric.detach(crowd.port).unwrap();
-            village.workers.detach(village.fabric.tables(), crowd.port);
-            assert!(!village.workers.is_moving(), "{engine:?}");
-            assert!(transfer(c, a, &sent) == sent, "{engine:?}: other bytes arrived");
-            village.begin_to_share(|port| u64::from(port == a.port || port == c.port) * 9000);
-            assert!(village.workers.is_moving(), "{engine:?}");
-            village.workers.stop();
-            village.workers.resume(&village.reporter).unwrap();
-            // What the old workers still had to say is no matter of the new ones.
-            village.hear();
-            assert!(transfer(a, c, &sent) == sent, "{engine:?}: other bytes arrived");
-            assert!(transfer(b, a, &sent) == sent, "{engine:?}: other bytes arrived");
-        }
     }
 }
 
@@ -241,60 +103,6 @@ fn who_asks_for_nobody_is_told() {
 
 #[test]
 #[ignore = "needs a network namespace: run integration/run"]
-fn a_device_that_is_deleted_from_inside_is_reported_and_ends_nothing_else() {
-    for engine in ENGINES {
-        let mut village = Village::new(engine);
-        let (a, b, c) = (
-            village.settle(2, None),
-            village.settle(3, None),
-            village.settle(4, None),
-        );
-        within(&a.netns, || {
-            block_on(async {
-                let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-                tokio::spawn(connection);
-                let index = nix::net::if_::if_nametoindex("tun0").unwrap();
-                handle.link().del(index).execute().await.unwrap();
-            });
-        });
-        let mut told = None;
-        wait_until("the loss is reported", || {
-            told = village.lost();
-            told.map(drop).ok_or("nothing")
-        });
-        assert_eq!(told.unwrap().port, a.port, "{engine:?}");
-        let sent = some_bytes(1 << 20);
-        assert!(transfer(&b, &c, &sent) == sent, "{engine:?}");
-    }
-}
-
-#[test]
-#[ignore = "needs a network namespace: run integration/run"]
-fn a_device_that_is_detached_is_let_go_and_its_slot_works_for_the_next() {
-    for engine in ENGINES {
-        let mut village = Village::new(engine);
-        let b = village.settle(3, None);
-        for _ in 0..20 {
-            let a = village.settle(2, None);
-            let sent = some_bytes(100_000);
-            assert!(transfer(&a, &b, &sent) == sent, "{engine:?}");
-            village.fabric.detach(a.port).unwrap();
-            village.workers.detach(village.fabric.tables(), a.port);
-            // As soon as no worker holds it, somebody else can.
-            wait_until("the tun is let go", || {
-                block_on(netns::inside(a.netns.as_fd(), "member", || {
-                    tun::adopt("tun0", tun::index("tun0")?, Offload::Auto)
-                }))
-                .map(drop)
-            });
-            assert!(a.links().contains("tun0"));
-        }
-        assert!(village.lost().is_none(), "{engine:?}: a loss was reported");
-    }
-}
-
-#[test]
-#[ignore = "needs a network namespace: run integration/run"]
 fn a_hundred_devices_are_read_at_once() {
     for engine in ENGINES {
         let mut village = Village::new(engine);
@@ -309,65 +117,6 @@ fn a_hundred_devices_are_read_at_once() {
             seen.insert(socket.recv_from(&mut [0; 1]).unwrap().1);
         }
     }
-}
-
-#[test]
-#[ignore = "needs a network namespace: run integration/run"]
-fn what_cannot_be_written_is_counted_and_given_to_nobody_else() {
-    for engine in ENGINES {
-        let mut village = Village::new(engine);
-        let members: Vec<_> = (2..=4).map(|host| village.settle(host, None)).collect();
-        let [a, b, c] = &members[..] else { unreachable!() };
-        set_link(b, false);
-        let (from, to) = (a.udp(4000), c.udp(53));
-        let rounds: u32 = 200;
-        for round in 0..rounds {
-            // Ninety-six in a row fail, more than the kernel reports at once; then come good ones in the same buffers.
-            for _ in 0..96 {
-                from.send_to(b"lost", (b.address, 53)).unwrap();
-            }
-            for number in 0..32 {
-                from.send_to(&(round * 32 + number).to_be_bytes(), (c.address, 53))
-                    .unwrap();
-            }
-            for number in 0..32 {
-                let mut got = [0; 4];
-                to.recv(&mut got).unwrap();
-                assert_eq!(u32::from_be_bytes(got), round * 32 + number, "{engine:?}");
-            }
-        }
-        let (good, bad) = (u64::from(rounds) * 32, u64::from(rounds) * 96);
-        wait_until("all are counted", || {
-            let seen = (
-                village.traffic(a).transmit_packets,
-                village.traffic(c).receive_packets,
-                village.traffic(b).dropped.get(Reason::QueueFull),
-            );
-            if seen == (good, good, bad) {
-                Ok(())
-            } else {
-                Err(seen)
-            }
-        });
-        assert_eq!(village.traffic(c).dropped.total(), 0, "{engine:?}");
-        set_link(b, true);
-        let sent = some_bytes(1 << 20);
-        assert!(transfer(a, b, &sent) == sent, "{engine:?}");
-    }
-}
-
-/// Sets the member's tun up or down.
-fn set_link(member: &Member, up: bool) {
-    within(&member.netns, || {
-        block_on(async {
-            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-            tokio::spawn(connection);
-            let index = nix::net::if_::if_nametoindex("tun0").unwrap();
-            let link = rtnetlink::LinkUnspec::new_with_index(index);
-            let message = if up { link.up() } else { link.down() }.build();
-            handle.link().set(message).execute().await.unwrap();
-        });
-    });
 }
 
 #[test]

@@ -6,7 +6,8 @@
 )]
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,14 @@ impl Village {
         Member { address, netns, port }
     }
 
+    /// A port at `10.107.0.HOST` whose device is anything that can be written to.
+    pub(crate) fn attach(&mut self, host: u8, device: OwnedFd) -> PortId {
+        let port = self.fabric.attach(attachment(host)).unwrap();
+        let device = Device::new(port, device, Offloads::ALL);
+        self.workers.attach(self.fabric.tables(), device);
+        port
+    }
+
     /// The next device that was reported as lost, if one has been.
     pub(crate) fn lost(&mut self) -> Option<DeviceLost> {
         self.hear();
@@ -193,4 +202,29 @@ impl Member {
             std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()
         })
     }
+}
+
+/// Sends `bytes` over TCP from one to the other and gives what arrived.
+pub(crate) fn transfer(from: &Member, to: &Member, bytes: &[u8]) -> Vec<u8> {
+    let listener = within(&to.netns, || {
+        TcpListener::bind(SocketAddr::new(to.address, 80)).unwrap()
+    });
+    let target = listener.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut received = Vec::new();
+            listener.accept().unwrap().0.read_to_end(&mut received).unwrap();
+            received
+        });
+        let mut stream = within(&from.netns, || TcpStream::connect(target).unwrap());
+        stream.write_all(bytes).unwrap();
+        drop(stream);
+        reader.join().unwrap()
+    })
+}
+
+pub(crate) fn some_bytes(length: usize) -> Vec<u8> {
+    (0..length)
+        .map(|at| u8::try_from(at * at % 251).unwrap())
+        .collect()
 }

@@ -91,8 +91,6 @@ pub struct Ring {
     provided: Provided,
     memory: Memory,
     holders: Vec<Holder>,
-    /// Writes whose end has not been reported.
-    writing: u32,
     lent: usize,
 }
 
@@ -116,7 +114,6 @@ impl Ring {
             provided: Provided::new(buffers)?,
             memory: Memory::new(buffers.into(), size)?,
             holders: vec![Holder::Us; usize::from(buffers)],
-            writing: 0,
             lent: 0,
         };
         own.prepare().map_err(|error| errno(&error))?;
@@ -193,7 +190,6 @@ impl Ring {
         self.push(&request)?;
         if let Some(holder) = self.holders.get_mut(usize::from(buffer)) {
             *holder = Holder::Write;
-            self.writing += 1;
         }
         Ok(())
     }
@@ -225,8 +221,9 @@ impl Ring {
         }
     }
 
-    /// Submits what was asked for, runs it, and waits for something other than the ends of writes to report if `wait`.
-    /// Says whether all was submitted; if not, reports must be taken first.
+    /// Submits what was asked for, runs it, and waits for something to report if `wait`: the end of a write, too, since what
+    /// was not written may have to be written in another way. Says whether all was submitted; if not, reports must be
+    /// taken first.
     ///
     /// # Errors
     /// What keeps the kernel from going on.
@@ -236,11 +233,9 @@ impl Ring {
         submitted.sync();
         let count = u32::try_from(submitted.len()).unwrap_or(u32::MAX);
         drop(submitted);
-        // The end of each write is a report, too.
-        let wanted = if wait { self.writing.saturating_add(1) } else { 0 };
         let submitter = self.ring.submitter();
         // SAFETY: no signal mask is passed, and every request names memory that `self` owns.
-        let entered = unsafe { submitter.enter::<()>(count, wanted, GET_EVENTS, None) };
+        let entered = unsafe { submitter.enter::<()>(count, u32::from(wait), GET_EVENTS, None) };
         match entered.map_err(|error| errno(&error)) {
             // A signal, or for the moment no memory or no room for more reports.
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN | Errno::EBUSY) => {
@@ -310,7 +305,6 @@ impl Ring {
             return None;
         }
         *holder = Holder::Us;
-        self.writing = self.writing.saturating_sub(1);
         let outcome = if result < 0 {
             Err(Errno::from_raw(-result))
         } else {
