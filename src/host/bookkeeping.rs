@@ -163,7 +163,9 @@ impl Daemon {
     /// Whether its process is to be made, and has no cgroup that would have to be taken away.
     fn is_unmade(&self, vassal: &Vassal) -> bool {
         let alive = vassal.state.life().and_then(|life| self.lives.get(&life));
-        alive.is_some_and(|alive| alive.traces.is_none() && alive.tree.is_none())
+        alive.is_some_and(|alive| {
+            alive.traces.is_none() && alive.tree.is_none() && alive.handle.cages().is_empty()
+        })
     }
 
     fn picture(&self, name: &Name, vassal: &Vassal) -> Record {
