@@ -95,14 +95,22 @@ impl Daemon {
         let mut found = stream::iter(left)
             .map(|(record, tun)| find(record, tun, offload, &subnets))
             .buffered(AT_ONCE);
-        let mut fifos = Vec::new();
+        let (mut fifos, mut news) = (Vec::new(), Vec::new());
         while let Some(found) = found.try_next().await? {
             if let Some((body, Remnant::Alive(..) | Remnant::Ended(_))) = &found.life {
                 fifos.push(self.state.fifo(&found.record.name, body.life));
             }
-            self.take_over(found)?;
+            news.extend(self.take_over(found)?);
         }
         self.state.sweep(&fifos)?;
+        // Only now: what follows from them may be a new life, whose number and FIFO are to be nobody else's.
+        for event in news {
+            if let Event::Ended { name, end, .. } = &event {
+                // One whose end nobody saw is buried all the same.
+                self.call_post_stop(name, end);
+            }
+            self.tell(event);
+        }
         if all > 0 {
             let running = fifos.len();
             tracing::info!(
@@ -129,13 +137,14 @@ impl Daemon {
         Ok(())
     }
 
-    fn take_over(&mut self, found: Found) -> Result<(), HostError> {
+    /// Has the emperor know what was found; what comes back is to be told to it once it knows all.
+    fn take_over(&mut self, found: Found) -> Result<Option<Event>, HostError> {
         let Found { record, life } = found;
         let name = record.name.clone();
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
             self.state.erase(&name);
-            return Ok(());
+            return Ok(None);
         }
         self.totals.insert(name.clone(), record.traffic);
         self.logs.resume(&name, record.log.dropped);
@@ -157,7 +166,6 @@ impl Daemon {
         let name = record.name.clone();
         let next = life.map(|(body, remnant)| self.hold(record, body, remnant));
         let next = next.transpose()?.flatten();
-        // The emperor must know of a life before it hears what is wrong with it.
         self.tell(Event::Adopted(Box::new(adoption)));
         self.resume_demand(&name);
         self.greet(&name);
@@ -169,14 +177,7 @@ impl Daemon {
         {
             self.keep_vigil(life);
         }
-        if let Some(next) = next {
-            if let Event::Ended { name, end, .. } = &next {
-                // One whose end nobody saw is buried all the same.
-                self.call_post_stop(name, end);
-            }
-            self.tell(next);
-        }
-        Ok(())
+        Ok(next)
     }
 
     /// Puts a process in the place that it would have if it were our child; what comes back is to be told to the
