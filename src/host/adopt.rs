@@ -143,6 +143,7 @@ impl Daemon {
         let name = record.name.clone();
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
+            self.clear_post(&record.under);
             self.state.erase(&name);
             return Ok(None);
         }

@@ -122,10 +122,41 @@ impl Listener {
     /// Removes what lies at its path, if that is still this socket. What comes back ends when it is done.
     pub(super) fn close(self) -> Option<std::thread::JoinHandle<()>> {
         let mark = self.mark?;
-        std::thread::Builder::new()
+        let maker = mark.maker;
+        as_maker(maker, move || mark.remove())
+    }
+}
+
+/// Removes the socket of `trigger` that an emperor left which was killed. What comes back ends when it is done.
+pub(super) fn clear(trigger: &Trigger, maker: Maker) -> Option<std::thread::JoinHandle<()>> {
+    let Trigger::Unix { path, .. } = trigger else {
+        return None;
+    };
+    let path = path.clone();
+    as_maker(maker, move || {
+        if UnixAddr::new(&path).is_ok_and(|address| is_abandoned(&path, &address)) {
+            // Gone is what was wanted.
+            let _ = std::fs::remove_file(&path);
+        }
+    })
+}
+
+/// Does what only the maker of a socket may do to it. The emperor's own are done with when this returns: before it is
+/// written down that there is no such socket any more. A tenant's way may lead anywhere, and nobody waits for it.
+fn as_maker(maker: Maker, work: impl FnOnce() + Send + 'static) -> Option<std::thread::JoinHandle<()>> {
+    match maker {
+        Maker::Emperor => {
+            work();
+            None
+        }
+        Maker::Tenant(..) => std::thread::Builder::new()
             .name("listen".to_owned())
-            .spawn(move || mark.remove())
-            .ok()
+            .spawn(move || {
+                if become_maker(maker, None, None).is_ok() {
+                    work();
+                }
+            })
+            .ok(),
     }
 }
 
@@ -227,7 +258,7 @@ fn errno_of(error: &std::io::Error) -> Errno {
 impl Mark {
     fn remove(&self) {
         let same = |status: std::fs::Metadata| status.dev() == self.device && status.ino() == self.inode;
-        if become_maker(self.maker, None, None).is_ok() && symlink_metadata(&self.path).is_ok_and(same) {
+        if symlink_metadata(&self.path).is_ok_and(same) {
             // Gone is what was wanted.
             let _ = std::fs::remove_file(&self.path);
         }

@@ -549,6 +549,14 @@ impl Daemon {
         }
     }
 
+    /// Takes away where an earlier emperor waited for clients of a vassal that is no more.
+    pub(super) fn clear_post(&mut self, definition: &Definition) {
+        if let Some(OnDemand { trigger, .. }) = &definition.on_demand {
+            let closing = listen::clear(trigger, self.maker(definition));
+            self.demands.closing.extend(closing);
+        }
+    }
+
     /// The live keys of a vassal that sleeps.
     pub(super) fn update_sleeper(&mut self, name: &Name) {
         let (Some(port), Some(vassal)) = (self.demands.sleeper(name), self.emperor.vassals().get(name))
