@@ -118,5 +118,43 @@ start_emperor
 check "after a crash in the midst of its end, the next emperor runs all" wait_running steady "${pid[steady]}"
 check "what was left is not doubled" wait_running stubborn
 check "it runs once" is 1 pgrep -fc "trap '' TERM; while :"
+
+# ---- a life that begins in the midst of adoption: its number is that of no other, whatever comes later in the alphabet
+for file in "$VASSALS"/*.yaml; do rm "$file"; done
+wait_for 15 is "" ls "$RUN/state"
+stop_emperor
+changes() { printf 'command: [/bin/sh, -c, "trap %s TERM; while :; do sleep 0.1; done", sh, "%s"]\nstop: {signal: TERM, timeout: 1m}\n' "''" "$1" | drop_vassal aaa; }
+changes 1
+sleeper zzz
+start_emperor
+for name in aaa zzz; do wait_running $name; pid[$name]=$(vassal_pid $name); done
+check "the one after it has the number that comes next" is 1 sh -c "echo $((\
+  $(vassal_field zzz .kept.alive.life) - $(vassal_field aaa .kept.alive.life)))"
+changes 2
+wait_for 10 is stopping vassal_field aaa .state
+crash
+kill -KILL "${pid[aaa]}"
+wait_for 5 fails test -d "/proc/${pid[aaa]}"
+start_emperor
+check "one that ended while it was being changed is started anew" wait_running aaa "${pid[aaa]}"
+check "the other goes on" same_pid zzz "${pid[zzz]}"
+check "they are two lives" fails is "$(vassal_field aaa .kept.alive.life)" vassal_field zzz .kept.alive.life
+check "the new one has its output" test -p "$RUN/logs/aaa.$(vassal_field aaa .kept.alive.life)"
+address=$(vassal_field zzz '.addresses[0] | split("/")[0]')
+check "the other has its network" wait_for 5 ping -q -c 1 -W 1 "$address"
+rm "$VASSALS/zzz.yaml" "$VASSALS/aaa.yaml"
+check "and can be ended" wait_for 10 fails test -d "/proc/${pid[zzz]}"
+kill -KILL "$(vassal_pid aaa)"
+
+# ---- a socket at which nobody waits any more
+mkdir "$W/doors"
+printf 'command: [/bin/sleep, infinity]\non_demand: {socket: %s/door}\n' "$W/doors" | drop_vassal door
+wait_for 10 is idle vassal_field door .state
+wait_for 10 test -S "$W/doors/door"
+crash
+rm "$VASSALS/door.yaml"
+start_emperor
+check "the socket of one that was removed is taken away" is "" ls "$W/doors"
+check "with its record" fails test -e "$RUN/state/door.json"
 check "the emperor ends with 0" stop_emperor
 check "nothing is left" wait_for 5 is "$before" belongings
