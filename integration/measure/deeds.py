@@ -169,7 +169,7 @@ def calm(seconds=5):
     while time.monotonic() < end:
         before = _ticks()
         time.sleep(0.3)
-        idle, every = (now - then for now, then in zip(_ticks(), before))
+        idle, every = (after - earlier for after, earlier in zip(_ticks(), before))
         if idle >= 0.9 * every:
             return
 

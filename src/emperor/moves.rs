@@ -153,7 +153,7 @@ impl Circumstances<'_> {
         }
     }
 
-    /// A vassal that asked for it is not needed for now.
+    /// A vassal asked to be left down until somebody needs it.
     pub(super) fn rest(&mut self, end: End, orders: &mut Vec<Order>) -> State {
         if self.definition.on_demand.is_some() {
             wait_for_client(orders)

@@ -84,7 +84,7 @@ impl Upper {
 }
 
 impl Filter {
-    /// Compiles `chain`; `addresses` says which addresses a name stands for now.
+    /// Compiles `chain`; `addresses` says which addresses each name stands for.
     pub(super) fn compile<'a>(chain: &Chain, addresses: impl Fn(&Name) -> &'a [IpAddr]) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         let is_possible = |rule: &&Rule| rule.ports.as_ref().is_none_or(|ports| !ports.is_empty());

@@ -76,6 +76,7 @@ impl Village {
             .attach_as(attachment(host), Wakefulness::Asleep)
             .unwrap();
         self.workers.publish(self.fabric.tables());
+        self.wait_for_workers();
         port
     }
 
@@ -104,6 +105,7 @@ impl Village {
         let offloads = offloads.unwrap_or(tun.offloads);
         let device = Device::new(port, tun.fd, offloads);
         self.workers.attach(self.fabric.tables(), device);
+        self.wait_for_workers();
         Member { address, netns, port }
     }
 
@@ -112,7 +114,20 @@ impl Village {
         let port = self.fabric.attach(attachment(host)).unwrap();
         let device = Device::new(port, device, Offloads::ALL);
         self.workers.attach(self.fabric.tables(), device);
+        self.wait_for_workers();
         port
+    }
+
+    /// Waits until every worker has done what it was told before. A turn that is under way may have begun before that;
+    /// the one after it has not.
+    fn wait_for_workers(&self) {
+        let before = self.workers.pulse().turns();
+        wait_until("all workers have turned twice", || {
+            self.workers.poke();
+            let turns = self.workers.pulse().turns();
+            let all = turns.iter().zip(&before).all(|(now, before)| *now >= before + 2);
+            if all { Ok(()) } else { Err(turns) }
+        });
     }
 
     /// The next device that was reported as lost, if one has been.

@@ -51,16 +51,15 @@
 mod desk;
 mod epoll;
 mod patience;
+mod plane;
 mod rota;
+mod thread;
 mod uring;
 mod waiting_room;
 mod worker;
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -72,75 +71,14 @@ use crate::router::{PortId, Tables};
 
 use super::error::{Doing, HostError};
 use super::pulse::Pulse;
-use super::tun::Offloads;
+pub use plane::{Device, Plane};
+
 use patience::Rush;
 use rota::Rota;
+use thread::{Order, Retired, Thread};
 
 /// How often it is looked at who does how much, while packets move.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Copying so many bytes takes about as long as all else that is done for a frame.
-const BYTES_LIKE_A_FRAME: u64 = 8192;
-
-/// What the workers work with: the tables and, by port index, the devices.
-pub struct Plane {
-    /// Policy.
-    pub tables: Arc<Tables>,
-    /// By [`PortId::index`].
-    pub devices: Vec<Option<Arc<Device>>>,
-}
-
-impl Plane {
-    /// The device of `port`, unless the port is gone.
-    #[inline]
-    fn device(&self, port: PortId) -> Option<&Arc<Device>> {
-        let device = self.devices.get(port.index as usize)?.as_ref();
-        device.filter(|device| device.port == port)
-    }
-}
-
-/// A device as a worker sees it.
-pub struct Device {
-    /// The port that it belongs to.
-    pub port: PortId,
-    /// The tun.
-    pub tun: OwnedFd,
-    /// What frames for it may leave undone.
-    pub offloads: Offloads,
-    /// A kernel has refused a super-frame that came from it: they are cut here from then on, in their order.
-    refused: AtomicBool,
-    work: Work,
-}
-
-/// Apart from what other workers read of a device.
-#[repr(align(128))]
-#[derive(Default)]
-struct Work(AtomicU64);
-
-impl Device {
-    /// The tun of `port`, of which frames may leave as much undone as `offloads` says.
-    pub fn new(port: PortId, tun: OwnedFd, offloads: Offloads) -> Self {
-        Self {
-            port,
-            tun,
-            offloads,
-            refused: AtomicBool::new(false),
-            work: Work::default(),
-        }
-    }
-
-    /// What its frames have cost so far, whatever became of them; a small frame costs 1.
-    pub fn work(&self) -> u64 {
-        self.work.0.load(Ordering::Relaxed)
-    }
-
-    /// A frame of so many bytes was read from it. Only its reader may say so.
-    #[inline]
-    fn worked(&self, bytes: usize) {
-        let cost = 1 + (bytes as u64) / BYTES_LIKE_A_FRAME;
-        self.work.0.store(self.work() + cost, Ordering::Relaxed);
-    }
-}
-
 /// A device that ended by itself: deleted from inside its namespace, for instance.
 #[derive(Debug, Clone, Copy)]
 pub struct DeviceLost {
@@ -166,27 +104,6 @@ pub enum Report {
 /// A worker reads a device no more, whose frames another one is to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Release(u64);
-
-/// What a worker has let go of; dropped where it delays nobody.
-#[allow(dead_code, reason = "held, then dropped")]
-enum Retired {
-    Plane(Arc<Plane>),
-    Device(Arc<Device>),
-}
-
-/// What the control plane tells a worker.
-enum Order {
-    /// This is how it is from now on.
-    Work(Arc<Plane>),
-    /// Read from this device, too.
-    Watch(Arc<Device>),
-    /// Read from it no more.
-    Forget(Arc<Device>),
-    /// Read from it no more, and say when its last frame has been written.
-    Release(Arc<Device>, Release),
-    /// End.
-    End,
-}
 
 /// How frames are carried between devices and desk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,12 +135,6 @@ pub struct Workers {
     closer: Sender<Retired>,
     pulse: Arc<Pulse>,
     rush: Arc<Rush>,
-}
-
-struct Thread {
-    orders: Sender<Order>,
-    poke: Arc<EventFd>,
-    handle: Option<JoinHandle<()>>,
 }
 
 impl Workers {
@@ -464,23 +375,6 @@ impl Workers {
                 let _ = handle.join();
             }
         }
-    }
-}
-
-impl Thread {
-    fn has_ended(&self) -> bool {
-        self.handle.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    fn tell(&self, order: Order) {
-        // A worker that is gone has said why.
-        let _ = self.orders.send(order);
-        self.poke();
-    }
-
-    fn poke(&self) {
-        // The counter is full only if a poke is pending anyway.
-        let _ = self.poke.write(1);
     }
 }
 

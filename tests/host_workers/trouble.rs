@@ -1,25 +1,17 @@
 //! Devices that fail the router threads, on either engine.
-#![allow(
-    clippy::unwrap_used,
-    clippy::unwrap_in_result,
-    reason = "a test that cannot look has failed"
-)]
-
-mod namespace;
-mod village;
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::namespace::{block_on, wait_until, within};
+use super::village::{ENGINES, Member, Village, some_bytes, transfer};
 use mini_emperor::config::settings::Offload;
 use mini_emperor::host::netns;
 use mini_emperor::host::tun;
 use mini_emperor::router::Reason;
-use namespace::{block_on, wait_until, within};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
-use village::{ENGINES, Member, Village, some_bytes, transfer};
 
 #[test]
 #[ignore = "needs a network namespace: run integration/run"]

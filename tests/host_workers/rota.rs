@@ -1,15 +1,7 @@
 //! Ports that go from worker to worker, on either engine.
-#![allow(
-    clippy::unwrap_used,
-    clippy::unwrap_in_result,
-    reason = "a test that cannot look has failed"
-)]
 
-mod namespace;
-mod village;
-
-use namespace::wait_until;
-use village::{ENGINES, Village, some_bytes, transfer};
+use super::namespace::wait_until;
+use super::village::{ENGINES, Village, some_bytes, transfer};
 
 #[test]
 #[ignore = "needs a network namespace: run integration/run"]
