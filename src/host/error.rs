@@ -230,6 +230,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
             Doing::OpenLog | Doing::WriteLog | Doing::WriteState | Doing::MakeDirectory,
             Errno::ENOSPC | Errno::EDQUOT,
         ) => Some("make room there"),
+        (Doing::OpenLog, Errno::ETIMEDOUT) => {
+            Some("its disk does not answer within 5 s, or another program holds a lease of the file")
+        }
         (Doing::FindJournal, _) => Some("no systemd-journald runs here; set log.to to file"),
         (Doing::Listen, Errno::EADDRINUSE) => {
             Some("another program listens there, or what lies there is no socket that nobody uses")

@@ -32,6 +32,7 @@ use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
 use super::limits::Cages;
 use super::link::{self, LinkPlan};
+use super::logs::Opening;
 use super::netns;
 use super::notify::{self, Speakers};
 use super::process::{self, Process};
@@ -217,15 +218,19 @@ pub struct Traces {
 }
 
 impl Birth {
-    /// Lives the life to its end.
-    pub async fn live(self) {
+    /// Lives the life to its end, once its output is opened.
+    pub async fn live(self, output: Opening) {
         let herald = self.herald.clone();
         let (name, life) = (self.definition.name.clone(), self.life);
         let tell = move |news| {
             // The daemon is gone only at the very end, when nobody listens any more.
             let _ = herald.send((name.clone(), life, news));
         };
-        match Box::pin(self.be_born(&tell)).await {
+        let born = match output.complete().await {
+            Ok(()) => Box::pin(self.be_born(&tell)).await,
+            Err(error) => Err(error.to_string()),
+        };
+        match born {
             Ok(body) => {
                 tell(News::Born { pid: body.pid });
                 tell(News::Ended(body.end(None, &tell).await));

@@ -77,7 +77,7 @@ impl Daemon {
             let places = places(&definition, life)?;
             Ok((output, places, hook, self.listener_for(&definition)?))
         });
-        let (output, (tree, cages), hook, listener) = match opened {
+        let ((output, opening), (tree, cages), hook, listener) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 let end = End::Stillborn(error.to_string());
@@ -117,13 +117,16 @@ impl Daemon {
         };
         alive.handle.enclose(cages);
         self.lives.insert(life, alive);
-        tokio::spawn(birth.live());
+        tokio::spawn(birth.live(opening));
     }
 
     fn update(&mut self, definition: &Arc<Definition>) {
-        if let Err(error) = self.logs.update(definition) {
-            tracing::error!(name = %definition.name, "{error}; the log stays as it was");
-        }
+        let (opening, name) = (self.logs.update(definition), definition.name.clone());
+        tokio::spawn(async move {
+            if let Err(error) = opening.complete().await {
+                tracing::error!(%name, "{error}; the log stays as it was");
+            }
+        });
         let of_it = |(_, alive): &(&Life, &Alive)| alive.name == definition.name;
         let life = self.lives.iter().find(of_it).map(|(life, _)| *life);
         let under = life.map(|life| self.hold_to(life, definition));

@@ -123,8 +123,10 @@ impl Daemon {
         if self.end.is_some() {
             return self.refuse_upgrade(relief.request, "the emperor ends");
         }
+        let Some(logs) = self.logs.pause() else {
+            return self.refuse_upgrade(relief.request, "the disk of the logs does not answer");
+        };
         self.service.reloading();
-        let logs = self.logs.pause();
         self.workers.stop();
         self.write_all();
         super::logs::stderr::flush();

@@ -16,6 +16,7 @@
 mod fifo;
 mod journal;
 mod losses;
+mod opening;
 mod outlets;
 mod rotating;
 mod sink;
@@ -28,8 +29,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -44,10 +45,17 @@ use crate::sys::readiness::readable;
 
 use self::fifo::{Desk, Fifo};
 use self::losses::Dropped;
+use self::opening::Openers;
+pub use self::opening::Opening;
 use self::outlets::{LONGEST_LINE, Outlets};
 use self::sink::Sink;
 use super::error::{Doing, HostError};
 use super::pulse::Pulse;
+
+/// How long the emperor waits until the thread stands still, which it does between two chunks.
+const PAUSED_WITHIN: Duration = Duration::from_secs(1);
+/// How long it waits at its end for what is still to be written.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Every vassal's output.
 pub struct Logs {
@@ -55,8 +63,12 @@ pub struct Logs {
     screen: Screen,
     pulse: Arc<Pulse>,
     dropped: BTreeMap<Name, Dropped>,
+    openers: Openers,
+    /// How many sinks were made: one that is opened late is none the newer for it.
+    made: u64,
     orders: Option<UnboundedSender<Order>>,
-    thread: Option<JoinHandle<()>>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
 }
 
 /// What the thread is told.
@@ -107,32 +119,36 @@ impl Logs {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| failed(&e))?;
         let desk = Desk::new().map_err(|errno| failed(&errno.into()))?;
-        let thread = std::thread::Builder::new()
+        let (ends, ended) = channel::<()>();
+        let work = move || {
+            LocalSet::new().block_on(&runtime, keep(received, screen, desk));
+            drop(ends);
+        };
+        std::thread::Builder::new()
             .name("logs".to_owned())
-            .spawn(move || LocalSet::new().block_on(&runtime, keep(received, screen, desk)))
+            .spawn(work)
             .map_err(|e| failed(&e))?;
         Ok(Self {
             directory,
             screen,
             pulse,
             dropped: BTreeMap::new(),
+            openers: Openers::new(),
+            made: 0,
             orders: Some(orders),
-            thread: Some(thread),
+            ended,
         })
     }
 
-    /// Makes the FIFO of one life at `path` and has it read; what comes back is the vassal's end.
-    pub fn open(&mut self, definition: &Definition, path: &Path) -> Result<OwnedFd, HostError> {
-        let mut sink = self.sink(definition);
-        sink.open()?;
-        sink.begin_line();
+    /// Makes the FIFO of one life at `path`. What comes back is the vassal's end, and what is to be completed before the
+    /// command runs: then it is read.
+    pub fn open(&mut self, definition: &Definition, path: &Path) -> Result<(OwnedFd, Opening), HostError> {
         let fifo = Fifo::make(path)?;
         let theirs = fifo.end_of_vassal(definition)?;
-        self.order(Order::Read(definition.name.clone(), sink, fifo));
-        Ok(theirs)
+        Ok((theirs, self.opening(definition, Some(fifo))))
     }
 
-    /// Makes the pipe of one hook of a vassal whose output was opened before; its lines stand behind `hook MOMENT: `.
+    /// Makes the pipe of one hook of a vassal, which is read as soon as its output is; its lines stand behind `hook MOMENT: `.
     pub fn open_hook(&self, name: &Name, moment: &'static str) -> Result<OwnedFd, HostError> {
         let failed = |errno| HostError::new(Doing::OpenLog, name.as_str(), errno);
         let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
@@ -150,12 +166,21 @@ impl Logs {
         Ok(())
     }
 
-    /// Applies the `log` keys of the newest definition.
-    pub fn update(&mut self, definition: &Definition) -> Result<(), HostError> {
-        let mut sink = self.sink(definition);
-        sink.open()?;
-        self.order(Order::Update(definition.name.clone(), sink));
-        Ok(())
+    /// What is to be completed so that the `log` keys of the newest definition apply. Until then, and if it fails, output
+    /// goes where it went.
+    #[must_use]
+    pub fn update(&mut self, definition: &Definition) -> Opening {
+        self.opening(definition, None)
+    }
+
+    fn opening(&mut self, definition: &Definition, fifo: Option<Fifo>) -> Opening {
+        Opening {
+            name: definition.name.clone(),
+            sink: self.sink(definition),
+            fifo,
+            openers: self.openers.clone(),
+            orders: self.orders.as_ref().map(UnboundedSender::downgrade),
+        }
     }
 
     /// The vassal is gone. What is still in its pipe is written all the same.
@@ -164,24 +189,28 @@ impl Logs {
         self.order(Order::Forget(name.clone()));
     }
 
-    /// Stands still until the answer is dropped: nothing is read that is not written.
-    pub fn pause(&self) -> Pause {
+    /// Stands still until the answer is dropped: nothing is read that is not written. Absent if a disk keeps the
+    /// thread from it.
+    pub fn pause(&self) -> Option<Pause> {
         let ((paused, is_paused), (go_on, wait)) = (channel(), channel());
         self.order(Order::Pause(paused, wait));
-        // An error means that the thread has ended, which is as good.
-        let _ = is_paused.recv();
-        Pause(go_on)
+        // That the thread has ended is as good.
+        let late = is_paused.recv_timeout(PAUSED_WITHIN) == Err(RecvTimeoutError::Timeout);
+        (!late).then_some(Pause(go_on))
     }
 
-    /// Waits until every line is written. All vassals must be gone, and with them all writers.
+    /// Waits until every line is written, or a disk has had its time. All vassals must be gone, and with them all
+    /// writers.
     pub fn finish(mut self) {
         self.join();
     }
 
     fn join(&mut self) {
-        drop(self.orders.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if self.orders.take().is_some()
+            && self.ended.recv_timeout(WRITTEN_WITHIN) == Err(RecvTimeoutError::Timeout)
+        {
+            let directory = self.directory.display();
+            tracing::error!(%directory, "output of vassals is not written: the disk does not answer");
         }
     }
 
@@ -200,7 +229,8 @@ impl Logs {
         let name = definition.name.clone();
         let dropped = self.dropped.entry(name);
         let dropped = dropped.or_insert_with(|| Dropped::new(0, self.pulse.clone()));
-        Sink::new(definition, &self.directory, self.screen, dropped)
+        self.made += 1;
+        Sink::new(definition, self.made, &self.directory, self.screen, dropped)
     }
 
     fn order(&self, order: Order) {
@@ -228,6 +258,8 @@ type Shared = Rc<RefCell<Sink>>;
 async fn keep(mut orders: UnboundedReceiver<Order>, screen: Screen, desk: Desk) {
     let (outlets, desk) = (Outlets::new(screen), Rc::new(desk));
     let mut sinks = BTreeMap::<Name, Shared>::new();
+    // Hooks of a vassal whose output is not read yet.
+    let mut early = BTreeMap::<Name, Vec<(&'static str, OwnedFd)>>::new();
     let mut pumps = JoinSet::new();
     while let Some(order) = orders.recv().await {
         match order {
@@ -237,15 +269,22 @@ async fn keep(mut orders: UnboundedReceiver<Order>, screen: Screen, desk: Desk) 
                         shared.borrow_mut().become_like(sink);
                         shared.clone()
                     }
-                    None => sinks.entry(name).or_insert(Rc::new(RefCell::new(sink))).clone(),
+                    None => sinks
+                        .entry(name.clone())
+                        .or_insert(Rc::new(RefCell::new(sink)))
+                        .clone(),
                 };
-                pumps.spawn_local(pump(fifo, shared, outlets.clone(), desk.clone()));
-            }
-            Order::Hook(name, moment, pipe) => {
-                if let Some(shared) = sinks.get(&name) {
+                for (moment, pipe) in early.remove(&name).unwrap_or_default() {
                     pumps.spawn_local(pump_hook(moment, pipe, shared.clone(), outlets.clone()));
                 }
+                pumps.spawn_local(pump(fifo, shared, outlets.clone(), desk.clone()));
             }
+            Order::Hook(name, moment, pipe) => match sinks.get(&name) {
+                Some(shared) => {
+                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone(), outlets.clone()));
+                }
+                None => early.entry(name).or_default().push((moment, pipe)),
+            },
             Order::Update(name, sink) => {
                 if let Some(shared) = sinks.get(&name) {
                     shared.borrow_mut().become_like(sink);
@@ -253,6 +292,7 @@ async fn keep(mut orders: UnboundedReceiver<Order>, screen: Screen, desk: Desk) 
             }
             Order::Forget(name) => {
                 sinks.remove(&name);
+                early.remove(&name);
             }
             Order::Pause(paused, go_on) => {
                 // Every pump is a task of this thread, and so stands between two chunks.

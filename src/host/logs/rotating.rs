@@ -47,6 +47,11 @@ impl Rotating {
         }
     }
 
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the file, and its directory if need be.
     ///
     /// # Errors

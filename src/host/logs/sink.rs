@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Where one vassal's output goes.
 pub(super) struct Sink {
     name: String,
+    /// A later one has a higher number.
+    number: u64,
     file: Option<(Rotating, Losses)>,
     outlet: Option<(Outlet, Losses)>,
     /// The line that has begun.
@@ -36,7 +38,13 @@ pub(super) struct Sink {
 
 impl Sink {
     /// What `definition` says.
-    pub(super) fn new(definition: &Definition, directory: &Path, screen: Screen, dropped: &Dropped) -> Self {
+    pub(super) fn new(
+        definition: &Definition,
+        number: u64,
+        directory: &Path,
+        screen: Screen,
+        dropped: &Dropped,
+    ) -> Self {
         let name = definition.name.to_string();
         let counting = || Losses::new(Some(dropped.clone()));
         let file = || (Rotating::new(directory, &name, &definition.log), counting());
@@ -50,6 +58,7 @@ impl Sink {
         };
         Self {
             name,
+            number,
             file,
             outlet,
             started: Vec::new(),
@@ -72,8 +81,16 @@ impl Sink {
         }
     }
 
-    /// The same vassal's output goes where `newer` says from here on.
+    /// Its file, if it has one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(file, _)| file.path())
+    }
+
+    /// The same vassal's output goes where `newer` says from here on, if it is newer.
     pub(super) fn become_like(&mut self, mut newer: Self) {
+        if newer.number < self.number {
+            return;
+        }
         if let (Some((_, before)), Some((_, losses))) = (&self.file, &mut newer.file) {
             losses.go_on(before);
         }
