@@ -225,7 +225,6 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::MapIds, Errno::EPERM | Errno::EACCES) => Some(
             "run as root, or let this program create user namespaces (on Ubuntu: an AppArmor profile with `userns,`)",
         ),
-        (Doing::ReadState, Errno::EINVAL) => Some("it is damaged; remove it, and addresses are given anew"),
         (
             Doing::OpenLog | Doing::WriteLog | Doing::WriteState | Doing::MakeDirectory,
             Errno::ENOSPC | Errno::EDQUOT,

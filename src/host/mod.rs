@@ -23,6 +23,7 @@ mod known;
 pub mod life;
 pub mod limits;
 pub mod link;
+mod lock;
 pub mod logs;
 pub mod nat;
 pub mod netns;

@@ -149,12 +149,13 @@ impl Clock {
     }
 }
 
-/// Reads one message. Unknown and senseless lines are skipped, as the protocol wants it.
+/// Reads one message. Unknown and senseless lines are skipped, as the protocol wants it; a line that is no UTF-8 is one
+/// of those.
 fn understand(text: &[u8], clock: &Clock, translate: impl Fn(i32) -> Option<u32>) -> Vec<Said> {
-    let Ok(text) = std::str::from_utf8(text) else {
-        return Vec::new();
-    };
-    let lines: Vec<_> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let lines = text.split(|&byte| byte == b'\n');
+    let lines: Vec<_> = lines
+        .filter_map(|line| std::str::from_utf8(line).ok()?.split_once('='))
+        .collect();
     let value = |key: &str| {
         lines
             .iter()
@@ -256,7 +257,15 @@ mod tests {
         ] {
             assert_eq!(words(text), [], "{text:?}");
         }
-        assert_eq!(understand(b"READY=1\n\xff", &clock(), |_| None), []);
+        assert_eq!(understand(b"READY=\xff", &clock(), |_| None), []);
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_takes_no_other_with_it() {
+        let said = understand(b"STATUS=Gr\xfc\xdfe\nREADY=1\nWATCHDOG=1\n\xff", &clock(), |_| {
+            None
+        });
+        assert_eq!(said, [Said::Word(Word::Ready), Said::Word(Word::Alive)]);
     }
 
     #[test]

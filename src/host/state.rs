@@ -18,13 +18,11 @@
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,14 +33,10 @@ use crate::emperor::addresses::Remembered;
 use crate::emperor::state::Life;
 
 use super::error::{Doing, HostError};
-use super::process::{self, Process};
+use super::lock;
+use super::process;
 use super::record::{Record, Remains};
 use super::uplink::UplinkRecord;
-
-/// How long the lock of an emperor that is no more may still be held.
-const RELEASE: Duration = Duration::from_secs(5);
-/// How often it is tried.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// The run and state directories of one emperor.
 pub struct StateFiles {
@@ -70,7 +64,7 @@ impl StateFiles {
         let lock = match inherited {
             Some(fd) => Flock::lock(File::from(fd), FlockArg::LockExclusiveNonblock)
                 .map_err(|(_, errno)| HostError::new(Doing::Lock, path.display().to_string(), errno))?,
-            None => take_lock(run, &path)?,
+            None => lock::take(run, &path)?,
         };
         // Only now: an emperor that ends takes its directories away, as long as it holds the lock.
         make_directory(&run.join("state"), 0o755)?;
@@ -96,15 +90,26 @@ impl StateFiles {
         &self.run
     }
 
-    /// Which addresses an earlier emperor gave; none if there was no earlier one.
+    /// Which addresses an earlier emperor gave; none if there was no earlier one. A file that is damaged, as one may be
+    /// after a power failure, is moved aside: running vassals have their addresses in their records, and a name that
+    /// asks for none is given the same one again if nobody else has it.
     pub fn remembered(&self) -> Result<Remembered, HostError> {
-        let on = || self.remembered.display().to_string();
-        match std::fs::read(&self.remembered) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|_| HostError::new(Doing::ReadState, on(), Errno::EINVAL)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Remembered::new()),
-            Err(error) => Err(HostError::from_io(Doing::ReadState, on(), &error)),
-        }
+        let path = &self.remembered;
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Remembered::new()),
+            Err(error) => {
+                let on = path.display().to_string();
+                return Err(HostError::from_io(Doing::ReadState, on, &error));
+            }
+        };
+        Ok(serde_json::from_slice(&text).unwrap_or_else(|error| {
+            let aside = path.with_extension("json.damaged");
+            let moved = std::fs::rename(path, &aside).is_ok();
+            let (path, aside) = (path.display(), moved.then(|| aside.display().to_string()));
+            tracing::warn!(%path, %error, aside, "damaged: which vassal had which address is forgotten");
+            Remembered::new()
+        }))
     }
 
     /// Remembers which addresses were given.
@@ -233,54 +238,7 @@ impl Drop for StateFiles {
     }
 }
 
-/// Locks `path` in the directory `run` and writes our pid into it.
-fn take_lock(run: &Path, path: &Path) -> Result<Flock<File>, HostError> {
-    let failed = |e: &std::io::Error| HostError::from_io(Doing::Lock, path.display().to_string(), e);
-    let end = Instant::now() + RELEASE;
-    loop {
-        make_directory(run, 0o755)?;
-        // Not truncated before it is ours: another emperor's pid may be in it.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
-        let file = match file {
-            // The directory was taken away just now, by an emperor that ends.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && Instant::now() < end => continue,
-            file => file.map_err(|e| failed(&e))?,
-        };
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            // A child that was just cloned holds whatever its emperor did, until it execs.
-            Err((file, Errno::EAGAIN)) if Instant::now() < end && is_of_the_dead(&file) => {
-                std::thread::sleep(LOOK);
-                continue;
-            }
-            Err((_, errno)) => return Err(HostError::new(Doing::Lock, path.display().to_string(), errno)),
-        };
-        let ours = lock.metadata().map_err(|e| failed(&e))?;
-        // An emperor that ended in between has taken the file away, and the next one makes another.
-        if std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino())) {
-            lock.set_len(0).map_err(|e| failed(&e))?;
-            let mut pid = &*lock;
-            writeln!(pid, "{}", std::process::id()).map_err(|e| failed(&e))?;
-            return Ok(lock);
-        }
-    }
-}
-
-/// Whether the process that wrote its pid into the lock is no more.
-fn is_of_the_dead(lock: &File) -> bool {
-    let mut text = String::new();
-    let read = { lock }.read_to_string(&mut text);
-    let pid = read.ok().and_then(|_| text.trim().parse().ok());
-    let holder = pid.map(|pid| Process::of(pid).and_then(Process::open));
-    holder.is_some_and(|holder| holder.is_none_or(process::has_ended))
-}
-
-fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
+pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
@@ -338,6 +296,9 @@ fn write(path: &Path, text: &[u8]) -> Result<(), HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::errno::Errno;
+
+    use crate::host::process::Process;
 
     #[test]
     fn a_second_emperor_on_the_same_directory_is_refused_and_the_pid_of_the_first_stays() {
@@ -368,6 +329,22 @@ mod tests {
                 .unwrap(),
             book
         );
+    }
+
+    #[test]
+    fn damaged_addresses_are_moved_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, state) = (directory.path().join("run"), directory.path().join("lib"));
+        let files = StateFiles::open(&run, &state, None).unwrap();
+        for damaged in ["", "{\"web\": [\"10.107"] {
+            std::fs::write(state.join("addresses.json"), damaged).unwrap();
+            assert_eq!(files.remembered().unwrap(), Remembered::new(), "{damaged:?}");
+            let aside = std::fs::read_to_string(state.join("addresses.json.damaged")).unwrap();
+            assert_eq!(aside, damaged);
+        }
+        let book = Remembered::from([("web".to_owned(), vec!["10.107.0.9".parse().unwrap()])]);
+        files.remember(&book).unwrap();
+        assert_eq!(files.remembered().unwrap(), book);
     }
 
     #[test]
