@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::Name;
 use crate::emperor::state::{Life, State};
 use crate::emperor::{Action, Event, Run, Vassal, Word};
+use crate::router::Traffic;
 
 use super::channel;
 use super::clock::Moment;
@@ -59,6 +60,34 @@ impl Counters {
 }
 
 impl Daemon {
+    /// Traffic of a vassal over all its lives.
+    pub(super) fn traffic_of(&self, name: &Name) -> Traffic {
+        let mut sum = self.totals.get(name).cloned().unwrap_or_default();
+        let vassal = self.emperor.vassals().get(name);
+        let alive = vassal
+            .and_then(|vassal| vassal.state.life())
+            .and_then(|life| self.lives.get(&life));
+        let ports = alive
+            .and_then(|alive| alive.port)
+            .into_iter()
+            .chain(self.demands.sleeper(name));
+        for port in ports {
+            if let Some(traffic) = self.fabric.traffic(port) {
+                sum.add(&traffic);
+            }
+        }
+        sum
+    }
+
+    /// Traffic of the uplink, under earlier emperors too.
+    pub(super) fn uplink_traffic(&self) -> Traffic {
+        let mut sum = self.uplink.earlier();
+        if let Some(traffic) = self.fabric.traffic(self.uplink.port()) {
+            sum.add(&traffic);
+        }
+        sum
+    }
+
     /// This vassal's record is old; it is written by the next [`save`](Self::save).
     pub(super) fn record(&mut self, name: &Name) {
         self.stale.insert(name.clone());

@@ -10,7 +10,6 @@ use super::daemon::{Alive, Daemon};
 use super::error::HostError;
 use super::hooks::{Call, Facts, Line, Moment};
 use super::life::News;
-use super::signals::Wanted;
 
 impl Daemon {
     /// What a birth needs to call its `pre_start`, if it has one.
@@ -88,19 +87,5 @@ impl Daemon {
             end,
         };
         Some(Call::new(moment, hook, &facts, output, self.hooks.line(name)))
-    }
-
-    /// At the end: every hook has its time, unless the operator asks again.
-    pub(super) async fn wait_for_hooks(&mut self) {
-        loop {
-            let wanted = tokio::select! {
-                () = self.hooks.finish() => return,
-                wanted = self.signals.next() => wanted,
-            };
-            if wanted == Wanted::Stop {
-                tracing::warn!("asked again to stop: killing the hooks that still run");
-                return;
-            }
-        }
     }
 }

@@ -35,7 +35,7 @@ use super::service::Service;
 use super::signals::{Signals, Wanted};
 use super::spawn::Cradle;
 use super::state::StateFiles;
-use super::succession::{Quiet, is_quiet};
+use super::succession::{Standstill, births_stand_still};
 use super::upgrade::{Image, Inherited};
 use super::uplink::Uplink;
 use super::vigil::Vigil;
@@ -98,7 +98,7 @@ pub struct Daemon {
     pub(super) boot: String,
     pub(super) image: Image,
     pub(super) service: Service,
-    pub(super) quiet: Option<Quiet>,
+    pub(super) standstill: Option<Standstill>,
     pub(super) report: mpsc::UnboundedSender<Report>,
     patience: Patience,
     /// How this reign ends, once that is wanted.
@@ -110,8 +110,10 @@ pub struct Daemon {
 pub(super) enum EndOfReign {
     /// When every vassal has been stopped.
     Stop,
-    /// At once; the vassals are left to another emperor.
+    /// When nothing is under way; the vassals are left to another emperor.
     Leave,
+    /// The same, but at once.
+    LeaveNow,
 }
 
 impl Daemon {
@@ -164,7 +166,7 @@ impl Daemon {
             boot: process::boot(),
             image,
             service: Service::detect(Instant::now()),
-            quiet: None,
+            standstill: None,
             report,
             patience: Patience::default(),
             end: None,
@@ -182,12 +184,8 @@ impl Daemon {
             self.turn().await;
         }
         match self.end {
-            Some(EndOfReign::Leave) => {
-                self.wait_for_hooks().await;
-                self.leave();
-            }
+            Some(EndOfReign::Leave | EndOfReign::LeaveNow) => self.leave(),
             Some(EndOfReign::Stop) | None => {
-                self.wait_for_hooks().await;
                 self.demands.finish();
                 self.uplink.stop()?;
                 limits::trees::withdraw();
@@ -198,8 +196,15 @@ impl Daemon {
         Ok(())
     }
 
-    fn is_over(&self) -> bool {
-        self.end == Some(EndOfReign::Leave) || self.emperor.is_done() && self.lives.is_empty()
+    /// Also at the end every hook has its time.
+    fn is_over(&mut self) -> bool {
+        match self.end {
+            Some(EndOfReign::LeaveNow) => true,
+            Some(EndOfReign::Leave) => self.stands_still(),
+            Some(EndOfReign::Stop) | None => {
+                self.emperor.is_done() && self.lives.is_empty() && !self.hooks.are_busy()
+            }
+        }
     }
 
     /// Waits until something happens, and deals with it.
@@ -213,6 +218,7 @@ impl Daemon {
             self.counters.deadline(now),
             self.workers.deadline(),
             self.service.deadline(),
+            self.standstill.as_ref().and_then(Standstill::deadline),
         ];
         let wake = wake.into_iter().flatten().min();
         let changed = self.watch.changed();
@@ -228,9 +234,13 @@ impl Daemon {
             call = self.demands.next() => self.demanded(call),
             () = changed => self.look(),
             () = pulse.stirred() => self.stirred(Instant::now()),
-            Some(quiet) = is_quiet(&mut self.quiet) => self.relieve(quiet).await,
+            () = births_stand_still(&mut self.standstill) => {}
+            () = self.hooks.one_ended() => {}
             () = sleep_until(wake) => self.deadline(),
             wanted = self.signals.next() => self.obey(wanted),
+        }
+        if self.end.is_none() && self.stands_still() {
+            self.relieve();
         }
         self.show_status();
     }
@@ -268,18 +278,21 @@ impl Daemon {
 
     fn obey(&mut self, wanted: Wanted) {
         match wanted {
-            Wanted::End | Wanted::Stop if self.end.is_some() => {
-                tracing::warn!("asked again to stop: killing what is left");
-                self.tell(Event::Hurry);
+            Wanted::End | Wanted::Stop if self.end == Some(EndOfReign::Stop) => self.hurry(),
+            Wanted::End if self.end == Some(EndOfReign::Leave) => {
+                tracing::warn!("asked again to end: leaving at once; hooks that still run are killed");
+                self.end = Some(EndOfReign::LeaveNow);
             }
             Wanted::End if self.settings.on_exit == OnExit::Keep && !self.emperor.vassals().is_empty() => {
                 self.service.stopping();
                 self.end = Some(EndOfReign::Leave);
+                self.leave_soon();
             }
             Wanted::End | Wanted::Stop => {
                 self.service.stopping();
                 tracing::info!(vassals = self.lives.len(), "stopping");
                 self.end = Some(EndOfReign::Stop);
+                self.call_off_upgrade();
                 self.tell(Event::StopAll);
             }
             Wanted::Look => self.look(),
@@ -292,6 +305,16 @@ impl Daemon {
             Wanted::Upgrade => self.upgrade(),
             Wanted::TryNow => self.tell(Event::TryNow),
             Wanted::Status => self.log_status(),
+        }
+    }
+
+    fn hurry(&mut self) {
+        if self.lives.is_empty() {
+            tracing::warn!("asked again to stop: killing the hooks that still run");
+            self.hooks.abort();
+        } else {
+            tracing::warn!("asked again to stop: killing what is left");
+            self.tell(Event::Hurry);
         }
     }
 
@@ -318,34 +341,6 @@ impl Daemon {
         let name = alive.name.clone();
         let word = Word::Fault(Fault::DeviceLost);
         self.tell(Event::Says { name, life, word });
-    }
-
-    /// Traffic of a vassal over all its lives.
-    pub(super) fn traffic_of(&self, name: &Name) -> Traffic {
-        let mut sum = self.totals.get(name).cloned().unwrap_or_default();
-        let vassal = self.emperor.vassals().get(name);
-        let alive = vassal
-            .and_then(|vassal| vassal.state.life())
-            .and_then(|life| self.lives.get(&life));
-        let ports = alive
-            .and_then(|alive| alive.port)
-            .into_iter()
-            .chain(self.demands.sleeper(name));
-        for port in ports {
-            if let Some(traffic) = self.fabric.traffic(port) {
-                sum.add(&traffic);
-            }
-        }
-        sum
-    }
-
-    /// Traffic of the uplink, under earlier emperors too.
-    pub(super) fn uplink_traffic(&self) -> Traffic {
-        let mut sum = self.uplink.earlier();
-        if let Some(traffic) = self.fabric.traffic(self.uplink.port()) {
-            sum.add(&traffic);
-        }
-        sum
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ipnet::IpNet;
 use nix::sys::signal::{Signal, killpg};
@@ -74,6 +75,24 @@ pub struct Line {
     nofile: Option<u64>,
     /// Says which process runs now, to an emperor that comes after a crash.
     note: PathBuf,
+    /// Of all hooks: those that run or wait for their turn.
+    calls: Arc<AtomicUsize>,
+}
+
+/// A call counts while this lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(calls: &Arc<AtomicUsize>) -> Self {
+        calls.fetch_add(1, Ordering::Relaxed);
+        Self(calls.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A hook that runs is written down; dropped, it is not any more.
@@ -102,6 +121,7 @@ pub struct Hooks {
     running: JoinSet<()>,
     nofile: Option<u64>,
     notes: PathBuf,
+    calls: Arc<AtomicUsize>,
 }
 
 impl Hooks {
@@ -113,6 +133,7 @@ impl Hooks {
             running: JoinSet::new(),
             nofile,
             notes,
+            calls: Arc::default(),
         }
     }
 
@@ -140,6 +161,7 @@ impl Hooks {
             turn: Arc::default(),
             nofile,
             note,
+            calls: self.calls.clone(),
         };
         self.lines.entry(name.clone()).or_insert_with(line).clone()
     }
@@ -161,9 +183,21 @@ impl Hooks {
         self.lines.remove(name);
     }
 
-    /// Waits until no hook runs.
-    pub async fn finish(&mut self) {
-        while self.running.join_next().await.is_some() {}
+    /// Whether one runs or waits for its turn.
+    pub fn are_busy(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0
+    }
+
+    /// Resolves when one of those that were started has ended; never, if none runs.
+    pub async fn one_ended(&mut self) {
+        if self.running.join_next().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Kills those that were started.
+    pub fn abort(&mut self) {
+        self.running.abort_all();
     }
 }
 
@@ -188,6 +222,7 @@ pub struct Call {
     output: OwnedFd,
     line: Line,
     only_while: Option<Arc<OwnedFd>>,
+    _counted: Counted,
 }
 
 impl Call {
@@ -199,6 +234,7 @@ impl Call {
             hook: hook.clone(),
             environment: environment(moment, facts),
             output,
+            _counted: Counted::new(&line.calls),
             line,
             only_while: None,
         }

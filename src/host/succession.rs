@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::emperor::state::State;
 
@@ -14,35 +15,72 @@ use super::error::HostError;
 use super::life::BIRTHS_AT_ONCE;
 use super::upgrade::{self, Luggage, Ready, Request};
 
-/// How long births and burials that have begun may take; the next image finds out about the others by itself.
+/// How long births and burials that have begun may take once no hook runs; the next image finds out about the others
+/// by itself.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// An upgrade that waits until no birth is under way.
-pub(super) struct Quiet {
-    request: Request,
-    binary: File,
-    births: oneshot::Receiver<OwnedSemaphorePermit>,
+/// Before an emperor makes room: births wait, what is under way ends, and all that happens meanwhile is dealt with.
+pub(super) struct Standstill {
+    purpose: Purpose,
+    births: Births,
+    /// When nothing is waited for any more; absent while births or hooks are.
+    settled_by: Option<Instant>,
 }
 
-/// An upgrade that can go on: while the permit is held no birth begins.
-pub(super) struct Relief {
-    request: Request,
-    binary: File,
-    _births: OwnedSemaphorePermit,
+/// For whom room is made.
+enum Purpose {
+    /// Another binary.
+    Upgrade(Request, File),
+    /// An emperor that is yet to be started.
+    Leave,
 }
 
-/// Resolves when an upgrade that waits can go on; never, if none does.
-pub(super) async fn is_quiet(quiet: &mut Option<Quiet>) -> Option<Relief> {
-    let Some(waiting) = quiet else {
-        return std::future::pending().await;
-    };
-    let births = (&mut waiting.births).await;
-    let Quiet { request, binary, .. } = quiet.take()?;
-    Some(Relief {
-        request,
-        binary,
-        _births: births.ok()?,
-    })
+/// The turn of all births.
+enum Births {
+    Wanted(oneshot::Receiver<OwnedSemaphorePermit>),
+    /// No birth begins.
+    Held {
+        _permit: Option<OwnedSemaphorePermit>,
+    },
+}
+
+impl Standstill {
+    fn begin(purpose: Purpose, turn: Arc<Semaphore>) -> Self {
+        let (held, births) = oneshot::channel();
+        let all = u32::try_from(BIRTHS_AT_ONCE).unwrap_or(u32::MAX);
+        tokio::spawn(async move {
+            if let Ok(permit) = turn.acquire_many_owned(all).await {
+                // Nobody waits only if nothing is to stand still any more.
+                let _ = held.send(permit);
+            }
+        });
+        Self {
+            purpose,
+            births: Births::Wanted(births),
+            settled_by: None,
+        }
+    }
+
+    /// When it is over at the latest, once that is known.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.settled_by
+    }
+}
+
+/// Resolves when no birth begins any more; never, if that is known or not wanted.
+pub(super) async fn births_stand_still(standstill: &mut Option<Standstill>) {
+    match standstill {
+        Some(Standstill {
+            births: births @ Births::Wanted(_),
+            ..
+        }) => {
+            if let Births::Wanted(wanted) = births {
+                let _permit = wanted.await.ok();
+                *births = Births::Held { _permit };
+            }
+        }
+        Some(_) | None => std::future::pending().await,
+    }
 }
 
 impl Daemon {
@@ -84,59 +122,93 @@ impl Daemon {
         );
     }
 
-    /// The operator wants another binary. It takes the place of this one when no birth is under way.
+    /// The operator wants another binary. It takes the place of this one when nothing is under way that it could not
+    /// know.
     pub(super) fn upgrade(&mut self) {
         let Some(request) = Request::read(self.state.run()) else {
             return tracing::warn!("SIGUSR2 without a request; use `mini-emperor upgrade`");
         };
-        if self.quiet.is_some() || self.end.is_some() {
+        if self.standstill.is_some() || self.end.is_some() {
             return self.refuse_upgrade(request, "it is being upgraded or ends already");
         }
-        let binary = match request.open() {
-            Ok(binary) => binary,
-            Err(why) => return self.refuse_upgrade(request, &why),
-        };
-        let (held, births) = oneshot::channel();
-        let (turn, all) = (
-            self.turn.clone(),
-            u32::try_from(BIRTHS_AT_ONCE).unwrap_or(u32::MAX),
-        );
-        tokio::spawn(async move {
-            if let Ok(permit) = turn.acquire_many_owned(all).await {
-                // Nobody waits only if the emperor ends.
-                let _ = held.send(permit);
+        match request.open() {
+            Ok(binary) => {
+                let wanted = request.binary.display();
+                tracing::info!(binary = %wanted, "upgrading as soon as no birth and no hook is under way");
+                self.stand_still(Purpose::Upgrade(request, binary));
             }
-        });
-        tracing::info!(binary = %request.binary.display(), "upgrading as soon as no birth is under way");
-        self.quiet = Some(Quiet {
-            request,
-            binary,
-            births,
-        });
+            Err(why) => self.refuse_upgrade(request, &why),
+        }
     }
 
-    /// Becomes the new binary; returns only if that fails, and goes on then.
-    pub(super) async fn relieve(&mut self, relief: Relief) {
-        self.settle().await;
-        // The next image would not know its children.
-        let _ = tokio::time::timeout(SETTLED_WITHIN, self.hooks.finish()).await;
-        if self.end.is_some() {
-            return self.refuse_upgrade(relief.request, "the emperor ends");
+    /// The emperor ends and its vassals do not.
+    pub(super) fn leave_soon(&mut self) {
+        self.call_off_upgrade();
+        self.stand_still(Purpose::Leave);
+    }
+
+    /// Nobody makes room for another binary any more.
+    pub(super) fn call_off_upgrade(&mut self) {
+        let purpose = self.standstill.take().map(|standstill| standstill.purpose);
+        if let Some(Purpose::Upgrade(request, _)) = purpose {
+            self.refuse_upgrade(request, "the emperor ends");
+        }
+    }
+
+    fn stand_still(&mut self, purpose: Purpose) {
+        self.standstill = Some(Standstill::begin(purpose, self.turn.clone()));
+    }
+
+    /// Whether all is settled: every end is known to this image, which is told the exit status and not the next, every
+    /// command that was about to be reached is, and no hook runs, which the next image would have to kill.
+    pub(super) fn stands_still(&mut self) -> bool {
+        let busy = self.hooks.are_busy() || !self.news.is_empty();
+        let is_due =
+            |alive: &Alive| alive.handle.has_ended() || alive.traces.is_some() && alive.born.is_none();
+        let opening = self.logs.are_opening();
+        match &mut self.standstill {
+            Some(standstill) if matches!(standstill.births, Births::Held { .. }) => {
+                if busy {
+                    standstill.settled_by = None;
+                    return false;
+                }
+                let now = Instant::now();
+                let by = *standstill.settled_by.get_or_insert(now + SETTLED_WITHIN);
+                now >= by || !opening && !self.lives.values().any(is_due)
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Becomes the new binary, if that is what all stands still for; returns only if that fails, and goes on then.
+    pub(super) fn relieve(&mut self) {
+        let Some(Standstill {
+            purpose: Purpose::Upgrade(request, binary),
+            births: _births,
+            ..
+        }) = self
+            .standstill
+            .take_if(|still| matches!(still.purpose, Purpose::Upgrade(..)))
+        else {
+            return;
+        };
+        if Request::read(self.state.run()).is_none() {
+            return tracing::warn!("whoever asked for the upgrade waits no more; it is not done");
         }
         let Some(logs) = self.logs.pause() else {
-            return self.refuse_upgrade(relief.request, "the disk of the logs does not answer");
+            return self.refuse_upgrade(request, "the disk of the logs does not answer");
         };
         self.service.reloading();
         self.workers.stop();
         self.write_all();
         super::logs::stderr::flush();
-        let why = self.exec(&relief.binary);
+        let why = self.exec(&binary);
         drop(logs);
         if let Err(error) = self.workers.resume(&self.report) {
             tracing::error!("{error}; no packet moves any more");
         }
         self.service.ready();
-        self.refuse_upgrade(relief.request, &why);
+        self.refuse_upgrade(request, &why);
     }
 
     fn exec(&self, binary: &File) -> String {
@@ -156,26 +228,6 @@ impl Daemon {
             listeners: self.demands.listeners(),
         };
         upgrade::become_image(binary, self.state.run(), &self.image, &luggage)
-    }
-
-    /// Hears of every life that has ended, whose exit status is told to this image and not to the next, and of every
-    /// command that is about to be reached.
-    async fn settle(&mut self) {
-        let end = tokio::time::Instant::now() + SETTLED_WITHIN;
-        loop {
-            while let Ok((name, life, news)) = self.news.try_recv() {
-                self.hear(name, life, news);
-            }
-            let is_due =
-                |alive: &Alive| alive.handle.has_ended() || alive.traces.is_some() && alive.born.is_none();
-            if !self.lives.values().any(is_due) {
-                return;
-            }
-            match tokio::time::timeout_at(end, self.news.recv()).await {
-                Ok(Some((name, life, news))) => self.hear(name, life, news),
-                Ok(None) | Err(_) => return,
-            }
-        }
     }
 
     fn refuse_upgrade(&mut self, mut request: Request, why: &str) {

@@ -5,7 +5,7 @@
 //!     judges the settings, writes
 //!     upgrade.json {binary}
 //!     SIGUSR2 ───────────────────────────────▶  opens the binary, checks whose it is
-//!                                               waits until no birth is under way
+//!                                               waits until no birth or hook is under way
 //!                                               stands still, writes every record
 //!                                               exec, with the lock and the tuns open
 //!                                               adopts, as after a crash

@@ -189,9 +189,17 @@ impl Logs {
         self.order(Order::Forget(name.clone()));
     }
 
+    /// Whether a file is being opened.
+    pub fn are_opening(&self) -> bool {
+        self.openers.are_busy()
+    }
+
     /// Stands still until the answer is dropped: nothing is read that is not written. Absent if a disk keeps the
     /// thread from it.
     pub fn pause(&self) -> Option<Pause> {
+        if self.are_opening() {
+            return None;
+        }
         let ((paused, is_paused), (go_on, wait)) = (channel(), channel());
         self.order(Order::Pause(paused, wait));
         // That the thread has ended is as good.

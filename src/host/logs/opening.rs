@@ -32,6 +32,11 @@ impl Openers {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 
+    /// Whether a file is being opened.
+    pub(super) fn are_busy(&self) -> bool {
+        self.0.available_permits() < AT_ONCE
+    }
+
     /// Opens what `sink` needs; a line that has begun in the file ends there.
     async fn open(&self, mut sink: Sink) -> Result<Sink, HostError> {
         let Some(file) = sink.file().map(|path| path.display().to_string()) else {
