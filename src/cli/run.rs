@@ -16,7 +16,7 @@ use crate::host::logs::Screen;
 use crate::host::logs::stderr::{self, Stderr};
 use crate::host::rootless::{self, Station};
 use crate::host::upgrade::{Handover, Image, Inherited};
-use crate::host::{HostError, adopt, descriptors};
+use crate::host::{HostError, adopt, descriptors, first};
 
 use super::complain;
 
@@ -47,6 +47,11 @@ enum LogFormat {
 
 /// Runs until a signal ends it.
 pub fn run(wish: &Run) -> ExitCode {
+    match first::stand_in() {
+        Ok(Some(code)) => return code,
+        Ok(None) => {}
+        Err(error) => return complain::fatal(&error.to_string()),
+    }
     let json = wish.log_format == LogFormat::Json;
     // Before the first thread starts: unshare(CLONE_NEWUSER) wants a process of one.
     let (image, inherited) = match who_we_are(wish) {

@@ -77,6 +77,7 @@ impl fmt::Display for HostError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant's phrase below says what it is")]
 pub enum Doing {
+    StandIn,
     Clone,
     OpenTunDevice,
     CreateTun,
@@ -124,6 +125,7 @@ pub enum Doing {
 impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::StandIn => "starting the emperor beside",
             Self::Clone => "creating the namespaces of",
             Self::OpenTunDevice => "opening",
             Self::CreateTun => "creating the tun",

@@ -16,6 +16,7 @@ pub mod dialogue;
 pub mod ears;
 pub mod error;
 pub mod facts;
+pub mod first;
 pub mod forwarding;
 pub mod hooks;
 pub mod init;

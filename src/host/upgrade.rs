@@ -297,7 +297,7 @@ fn set_inherited(fd: BorrowedFd<'_>, inherited: bool) -> Result<(), Errno> {
 }
 
 /// The signals that an emperor obeys.
-fn obeyed() -> SigSet {
+pub(super) fn obeyed() -> SigSet {
     [
         Signal::SIGTERM,
         Signal::SIGINT,
