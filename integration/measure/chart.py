@@ -16,6 +16,7 @@ PANELS = (
     ("udp64", "vassal>vassal", "contest"), ("udp1400", "vassal>vassal", "contest"),
     ("udp-rr", "vassal>vassal", "contest"), ("connect", "vassal>vassal", "contest"),
     ("tcp1", "vassal>vassal", "growth"), ("udp64", "vassal>vassal", "growth"),
+    ("tcp8", "vassal>vassal", "growth"), ("udp-rr", "vassal>vassal", "growth"),
 )
 
 # What is drawn of supervision: title, unit, and for each bar a measurement, a figure and, if it is ours alone, a name.
@@ -31,7 +32,8 @@ SUPERVISED = (
                                                          ("gap-upgrade", "value", "upgrade"))),
 )
 
-NAMES = {"script": "ip netns script", US: "mini-emperor", "veth": "veth + bridge", "relay": "bare relay", "uwsgi": "uWSGI"}
+NAMES = {"script": "ip netns script", US: "mini-emperor", "veth": "veth + bridge", "relay": "bare relay", "uwsgi": "uWSGI",
+         "idle-1000+rules-100": "1,000 idle, 100 rules"}
 
 STYLE = """
   text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328; }
@@ -86,10 +88,12 @@ def _heading(title, machine, versions):
 
 def _named(name):
     """A contender as a reader knows it."""
+    if name in NAMES:
+        return NAMES[name]
     kind, _, size = name.rpartition("-")
     if kind in ("idle", "rules"):
         return f"{int(size):,} {'idle vassals' if kind == 'idle' else 'rules'}".replace("1 idle vassals", "1 idle vassal")
-    return f"{kind}, MTU {size}" if size.isdigit() else NAMES.get(name, name)
+    return f"{kind}, MTU {size}" if size.isdigit() else name
 
 
 def _panel(figures, key, way, group):
