@@ -2,9 +2,9 @@
 
 kills.py EMPEROR SETTINGS VASSALS RUN LOG    KILLS=N: how often (200); SEED=N: plays the same again
 
-What must hold after each: one process for each definition, under its newest text; as many network namespaces, ports
-of the router, FIFOs and cgroups as there are vassals; one uplink, one table; no init stage that waits; nothing of what
-is removed.
+What must hold after each: one process for each definition, under its newest text, and the same as before if nothing
+was done to it; as many network namespaces, ports of the router, FIFOs, cgroups and sockets as there should be; one
+uplink, one table; no init stage that waits; nothing of what is removed.
 """
 
 import glob
@@ -20,15 +20,30 @@ import time
 EMPEROR, SETTINGS, VASSALS, RUN, LOG = sys.argv[1:]
 KILLS = int(os.environ.get("KILLS", "200"))
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
-NAMES = [f"v{n}" for n in range(7)]
-KINDS = ["plain", "plain", "tree", "tree", "stubborn", "crasher", "plain"]
+KINDS = ["plain", "plain", "tree", "tree", "stubborn", "crasher", "speaker", "asleep", "asleep", "hooked", "limited"]
+NAMES = [f"v{n}" for n in range(len(KINDS))]
 TAG = re.compile(rb"\0(74[0-9]{6})\0")
 PORTS = re.compile(r" status uplink=.* vassals=([0-9]+) ")
 generation = 0
 wanted = {}  # name -> (tag, kind)
+pids = {}  # name -> pid, of those that nothing was done to since they were seen
+SOCKETS = "/run/scenario/sockets"
+SPEAKER = """
+import os, socket, time
+def say(words):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+        try:
+            to.sendto(words, chr(0) + os.environ["NOTIFY_SOCKET"][1:])
+        except OSError:
+            pass  # there is no emperor at the moment
+say(b"READY=1")
+while True:
+    say(b"WATCHDOG=1")
+    time.sleep(0.2)
+"""
 
 
-def definition(kind, tag):
+def definition(name, kind, tag):
     if kind == "stubborn":
         command = f"trap '' TERM; sleep {tag} & while :; do wait; done"
         rest = "stop: {signal: TERM, timeout: 200ms}\n"
@@ -38,8 +53,15 @@ def definition(kind, tag):
     elif kind == "crasher":
         command = f"sleep 0.03; [ -e /run/scenario/pub/calm ] && exec sleep {tag}; exit 1"
         rest = "restart: {delay: 100ms, max_delay: 100ms}\n"
+    elif kind == "speaker":
+        command, rest = f'exec {sys.executable} /run/scenario/pub/speaker.py {tag}', "ready: notify\nwatchdog: 3s\n"
     else:
-        command, rest = f"exec sleep {tag}", ""
+        command, rest = f"exec sleep {tag}", {
+            "plain": "",
+            "asleep": f"on_demand: {{socket: {SOCKETS}/{name}, idle: 1h}}\n",
+            "hooked": "hooks: {pre_start: {command: [/bin/sleep, '0.01']}, post_stop: {command: [/bin/sleep, '0.02']}}\n",
+            "limited": "limits: {pids: 20}\n",
+        }[kind]
     return f'command: [/bin/sh, -c, "{command}", sh, "{tag}"]\n{rest}'
 
 
@@ -47,9 +69,10 @@ def edit(name, live=False):
     global generation
     if not (live and name in wanted):
         generation += 1
+        pids.pop(name, None)
         wanted[name] = (f"74{generation:06}", KINDS[NAMES.index(name)])
     tag, kind = wanted[name]
-    text = definition(kind, tag)
+    text = definition(name, kind, tag)
     if live:
         text += f"log: {{to: file, keep: {random_.randrange(9)}}}\n"
     path = f"{VASSALS}/{name}.yaml"
@@ -59,6 +82,7 @@ def edit(name, live=False):
 
 
 def remove(name):
+    pids.pop(name, None)
     if wanted.pop(name, None):
         os.unlink(f"{VASSALS}/{name}.yaml")
 
@@ -102,6 +126,12 @@ def cgroups():
     return set(glob.glob("/sys/fs/cgroup/**/mini-emperor.v*", recursive=True))
 
 
+def listening():
+    with open("/proc/net/unix") as table:
+        # The sixth field of one that listens is SS_UNCONNECTED, and its flags have __SO_ACCEPTCON.
+        return [line for line in table if SOCKETS in line and line.split()[3] == "00010000"]
+
+
 def wrong():
     """Everything that is not as it must be."""
     faults = []
@@ -113,26 +143,35 @@ def wrong():
         if b"\0__init\0" in line:
             faults.append(f"pid {pid} waits at a gate")
     for name, (tag, kind) in wanted.items():
-        pids = sorted(tags.pop(tag, []))
-        # plain: one process; tree: two sleeps; stubborn: a shell and its sleep.
-        count = 2 if kind in ("tree", "stubborn") else 1
+        found = sorted(tags.pop(tag, []))
+        # tree: two sleeps; stubborn: a shell and its sleep; asleep: nobody has come.
+        count = {"tree": 2, "stubborn": 2, "asleep": 0}.get(kind, 1)
         try:
             with open(f"{RUN}/state/{name}.json") as file:
                 record = json.load(file)
         except OSError:
             faults.append(f"{name} has no record")
             continue
-        if record["state"] != "running" or "alive" not in record["kept"]:
+        if kind == "asleep":
+            if record["state"] != "idle" or found:
+                faults.append(f"{name} is {record['state']}: processes {found}")
+        elif record["state"] != "running" or "alive" not in record["kept"]:
             faults.append(f"{name} is {record['state']}")
-        elif len(pids) != count or record["pid"] not in pids:
-            faults.append(f"{name} ({kind}, {tag}): record {record['pid']}, processes {pids}")
-    faults += [f"nobody wants {tag}: {pids}" for tag, pids in tags.items()]
+        elif len(found) != count or record["pid"] not in found:
+            faults.append(f"{name} ({kind}, {tag}): record {record['pid']}, processes {found}")
+        elif pids.get(name, record["pid"]) != record["pid"]:
+            faults.append(f"{name} ({kind}, {tag}): nothing was done to it, and {pids[name]} is {record['pid']} now")
+    faults += [f"nobody wants {tag}: {found}" for tag, found in tags.items()]
+    awake = sum(kind != "asleep" for _, kind in wanted.values())
     for what, found, right in [
         ("records", listing(f"{RUN}/state"), len(wanted)),
-        ("FIFOs", listing(f"{RUN}/logs"), len(wanted)),
-        ("network namespaces", namespaces() - BEFORE, len(wanted)),
+        ("FIFOs", listing(f"{RUN}/logs"), awake),
+        ("notes of hooks", listing(f"{RUN}/hooks"), 0),
+        ("network namespaces", namespaces() - BEFORE, awake),
+        ("sockets", listing(SOCKETS), len(wanted) - awake),
+        ("sockets that listen", listening(), len(wanted) - awake),
         ("cgroups", cgroups() - CGROUPS,
-         sum(kind == "tree" for _, kind in wanted.values())),
+         sum(kind in ("tree", "limited") for _, kind in wanted.values())),
         ("emperors", [pid for pid, line in running if b"\0run\0" + VASSALS.encode() in line], 1),
         ("tuns", [line for line in subprocess.run(["ip", "-o", "link", "show", "type", "tun"], check=True,
                   capture_output=True, text=True).stdout.splitlines()], 1),
@@ -162,7 +201,8 @@ def wrong_ports(emperor):
         if emperor.poll() is not None or time.monotonic() > end:
             return ["the emperor does not tell its ports"]
         time.sleep(0.005)
-    return [] if int(found[1]) == len(wanted) else [f"{found[1]} ports, not {len(wanted)}"]
+    awake = sum(kind != "asleep" for _, kind in wanted.values())
+    return [] if int(found[1]) == awake else [f"{found[1]} ports, not {awake}"]
 
 
 def said(since):
@@ -182,12 +222,17 @@ def settle(emperor, moment):
             told = " ".join(history[-3:])
             sys.exit(f"SEED={SEED}, kill {moment}, after {told}:\n  " + "\n  ".join(faults + said(emperor.log_begin)))
         time.sleep(0.02)
+    for name, (_, kind) in wanted.items():
+        if kind not in ("crasher", "asleep"):
+            with open(f"{RUN}/state/{name}.json") as file:
+                pids[name] = json.load(file)["pid"]
 
 
 def disturb(emperor):
     """Something in whose midst the emperor is killed."""
     what = random_.choice(["edit", "edit", "live", "remove", "all", "die", "stop", "upgrade"])
     if what == "stop":
+        pids.clear()
         emperor.send_signal(random_.choice([signal.SIGTERM, signal.SIGQUIT]))
     elif what == "upgrade":
         # Its outcome does not matter: the emperor that it asks is killed.
@@ -195,6 +240,7 @@ def disturb(emperor):
                                         stderr=subprocess.DEVNULL))
     elif what == "die" and wanted:
         name = random_.choice(sorted(wanted))
+        pids.pop(name, None)
         try:
             with open(f"{RUN}/state/{name}.json") as file:
                 os.kill(json.load(file)["pid"] or 0x7FFFFFF, signal.SIGKILL)
@@ -249,6 +295,9 @@ BEFORE = namespaces()
 CGROUPS = cgroups()
 helpers = []
 emperor = None
+os.makedirs(SOCKETS)
+with open("/run/scenario/pub/speaker.py", "w") as file:
+    file.write(SPEAKER)
 print(f"SEED={SEED}", flush=True)
 for name in NAMES:
     edit(name)

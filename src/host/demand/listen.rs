@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use caps::CapSet;
 use nix::errno::Errno;
@@ -20,7 +21,6 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
-use tokio::sync::oneshot;
 
 use crate::config::definition::Trigger;
 use crate::host::error::{Doing, HostError};
@@ -51,25 +51,26 @@ struct Mark {
     maker: Maker,
 }
 
-/// Listens as `trigger` says.
+/// Listens as `trigger` says, and hands the outcome to `then`: an error if the kernel refuses, or somebody else listens
+/// there. What comes back ends with its answer.
 ///
 /// # Errors
-/// If the kernel refuses, or somebody else listens there.
-///
-/// # Panics
-/// If `trigger` is no socket.
-pub(super) async fn open(trigger: Trigger, maker: Maker) -> Result<Listener, HostError> {
-    let on = place(&trigger);
-    let (answer, answered) = oneshot::channel();
-    let spawned = std::thread::Builder::new()
+/// If there is no thread to do it; then `then` is not called.
+pub(super) fn open<T: Send + 'static>(
+    trigger: &Trigger,
+    maker: Maker,
+    then: impl FnOnce(Result<Listener, HostError>) -> T + Send + 'static,
+) -> Result<JoinHandle<T>, HostError> {
+    let (on, trigger) = (place(trigger), trigger.clone());
+    let place = on.clone();
+    let opens = move || {
+        let made = make(&trigger, maker);
+        then(made.map_err(|errno| HostError::new(Doing::Listen, on, errno)))
+    };
+    std::thread::Builder::new()
         .name("listen".to_owned())
-        .spawn(move || {
-            // Fails only if nobody waits any more.
-            drop(answer.send(make(&trigger, maker)));
-        });
-    spawned.map_err(|error| HostError::from_io(Doing::Listen, &on, &error))?;
-    let made = answered.await.unwrap_or(Err(Errno::ECANCELED));
-    made.map_err(|errno| HostError::new(Doing::Listen, on, errno))
+        .spawn(opens)
+        .map_err(|error| HostError::from_io(Doing::Listen, place, &error))
 }
 
 /// The socket of `trigger` that the process of `pidfd` has from an earlier emperor, if it still has it where it got it.
@@ -120,7 +121,7 @@ impl Listener {
     }
 
     /// Removes what lies at its path, if that is still this socket. What comes back ends when it is done.
-    pub(super) fn close(self) -> Option<std::thread::JoinHandle<()>> {
+    pub(super) fn close(self) -> Option<JoinHandle<()>> {
         let mark = self.mark?;
         let maker = mark.maker;
         as_maker(maker, move || mark.remove())
@@ -128,7 +129,7 @@ impl Listener {
 }
 
 /// Removes the socket of `trigger` that an emperor left which was killed. What comes back ends when it is done.
-pub(super) fn clear(trigger: &Trigger, maker: Maker) -> Option<std::thread::JoinHandle<()>> {
+pub(super) fn clear(trigger: &Trigger, maker: Maker) -> Option<JoinHandle<()>> {
     let Trigger::Unix { path, .. } = trigger else {
         return None;
     };
@@ -143,7 +144,7 @@ pub(super) fn clear(trigger: &Trigger, maker: Maker) -> Option<std::thread::Join
 
 /// Does what only the maker of a socket may do to it. The emperor's own are done with when this returns: before it is
 /// written down that there is no such socket any more. A tenant's way may lead anywhere, and nobody waits for it.
-fn as_maker(maker: Maker, work: impl FnOnce() + Send + 'static) -> Option<std::thread::JoinHandle<()>> {
+fn as_maker(maker: Maker, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
     match maker {
         Maker::Emperor => {
             work();

@@ -1,0 +1,123 @@
+//! Where the emperor waits for clients of one vassal.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::config::Name;
+use crate::config::definition::Trigger;
+use crate::host::error::HostError;
+use crate::sys::readiness::readable;
+
+use super::listen::{Listener, Maker};
+
+/// When a socket that could not be opened is tried again, at first and at last.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Where the emperor waits for clients of one vassal.
+pub(super) struct Post {
+    pub(super) trigger: Trigger,
+    pub(super) maker: Maker,
+    /// Of the last socket that was asked for.
+    pub(super) number: u64,
+    pub(super) socket: Socket,
+}
+
+pub(super) enum Socket {
+    /// Being made.
+    Opening,
+    /// There.
+    Open {
+        listener: Listener,
+        /// Looks out for the next client; absent while nobody does.
+        lookout: Option<Lookout>,
+    },
+    /// It could not be made, and is tried again.
+    Failed {
+        again: Instant,
+        delay: Duration,
+        why: HostError,
+    },
+}
+
+/// A task that ends when a client comes. Dropped, it looks no more.
+pub(super) struct Lookout(JoinHandle<()>);
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Post {
+    /// A post whose socket is there, or yet to be asked for.
+    pub(super) fn new(trigger: &Trigger, maker: Maker, listener: Option<Listener>) -> Self {
+        let open = |listener| Socket::Open {
+            listener,
+            lookout: None,
+        };
+        Self {
+            trigger: trigger.clone(),
+            maker,
+            number: 0,
+            socket: listener.map_or(Socket::Opening, open),
+        }
+    }
+
+    /// Its socket is there, or could not be made.
+    pub(super) fn opened(&mut self, opened: Result<Listener, HostError>, name: &Name) {
+        match opened {
+            Ok(listener) => {
+                self.socket = Socket::Open {
+                    listener,
+                    lookout: None,
+                }
+            }
+            Err(error) => self.fail(error, name),
+        }
+    }
+
+    pub(super) fn close(self) -> Option<std::thread::JoinHandle<()>> {
+        match self.socket {
+            Socket::Open { listener, .. } => listener.close(),
+            Socket::Opening | Socket::Failed { .. } => None,
+        }
+    }
+
+    /// Does `then` when a client comes; the one before is not waited for any more.
+    pub(super) fn look_out(&mut self, then: impl FnOnce() + Send + 'static) -> Result<(), std::io::Error> {
+        let Socket::Open { listener, lookout } = &mut self.socket else {
+            return Ok(());
+        };
+        *lookout = None;
+        // A copy: a descriptor has one place in the event queue, and an aborted task may still hold its own.
+        let watched = readable(Arc::new(listener.fd.try_clone()?))?;
+        *lookout = Some(Lookout(tokio::spawn(async move {
+            if watched.readable().await.is_ok() {
+                then();
+            }
+        })));
+        Ok(())
+    }
+
+    pub(super) fn fail(&mut self, error: HostError, name: &Name) {
+        let delay = match &self.socket {
+            Socket::Failed { delay, why, .. } => {
+                if *why != error {
+                    tracing::error!(%name, "{error}; it is tried again");
+                }
+                (*delay * 2).min(RETRY.1)
+            }
+            Socket::Opening | Socket::Open { .. } => {
+                tracing::error!(%name, "{error}; it is tried again");
+                RETRY.0
+            }
+        };
+        self.socket = Socket::Failed {
+            again: Instant::now() + delay,
+            delay,
+            why: error,
+        };
+    }
+}
