@@ -111,6 +111,14 @@ ask "$S/web" "exit 3" >/dev/null
 check "one that fails is not started for nobody" wait_for 5 logged "vassal ended" "exited with code 3"
 check "but waited for again, after its back-off" wait_for 5 logged "waiting for a client" "name=web"
 check "and serves" says hello ask "$S/web" hello
+drop_vassal once <<<"{command: $SERVE, on_demand: {socket: $S/once}, restart: {policy: never}, stop: {signal: TERM}}"
+check "one that is never started again serves once" wait_for 5 says "exit 3" ask "$S/once" "exit 3"
+check "then nobody listens for it" wait_for 5 fails test -e "$S/once"
+kill -URG "$EMPEROR_PID"
+check "until the operator wants it tried" wait_for 5 says "exit 3" ask "$S/once" "exit 3"
+wait_for 5 fails test -e "$S/once"
+rm "$VASSALS/once.yaml"
+wait_gone once
 sed -i "s,$S/web,$S/other," "$VASSALS/web.yaml"
 check "an edit moves the socket" wait_for 5 test -S "$S/other"
 check "and removes the old" wait_for 5 fails test -e "$S/web"

@@ -152,6 +152,19 @@ timeout 0.3 "$PYTHON" "$PUB/ask.py" 10.107.0.20 2>/dev/null || true
 check "one that fails says so" wait_for 5 logged "vassal ended" "name=svc"
 sed -i "s,$PUB/missing.py,$PUB/late.py," "$VASSALS/svc.yaml"
 check "and serves when it is mended" wait_for 10 says "hello" ask 10.107.0.20
+nobody_there() { says Unreachable sh -c "ping -c 1 -W 2 $1 || true"; }
+drop_vassal once <<<"{command: [/bin/false], network: {address: 10.107.0.22}, on_demand: {packet: true}, restart: {policy: never}}"
+settled
+mark
+ping -q -c 1 -W 2 10.107.0.22 >/dev/null || true
+wait_for 5 logged "it stays down" name=once
+check "whoever calls on one that stays down hears that nobody is there" wait_for 5 nobody_there 10.107.0.22
+drop_vassal once <<<"{command: [/bin/sleep, infinity], network: {address: 10.107.0.22}, on_demand: {packet: true}}"
+settled
+drop_vassal once <<<"{command: [$W/missing], network: {address: 10.107.0.22}, restart: {delay: 1h, max_delay: 1h}}"
+check "so does he if one that slept is to run and cannot" wait_for 5 nobody_there 10.107.0.22
+rm "$VASSALS/once.yaml"
+wait_gone once
 rm "$VASSALS/svc.yaml"
 wait_gone svc
 check "removed, nobody has its address" fails says "hello" timeout 2 "$PYTHON" "$PUB/ask.py" 10.107.0.20

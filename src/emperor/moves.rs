@@ -42,18 +42,13 @@ impl Circumstances<'_> {
         }
     }
 
-    pub(super) fn start_afresh(&mut self, orders: &mut Vec<Order>) -> State {
-        *self.pacing = Pacing::default();
-        self.start(orders)
-    }
-
-    /// A vassal that should be alive: started, or waited for.
+    /// A vassal that should be alive: started, or waited for. Its back-off begins anew.
     pub(super) fn begin(&mut self, orders: &mut Vec<Order>) -> State {
+        *self.pacing = Pacing::default();
         if self.definition.on_demand.is_some() {
-            *self.pacing = Pacing::default();
             wait_for_client(orders)
         } else {
-            self.start_afresh(orders)
+            self.start(orders)
         }
     }
 

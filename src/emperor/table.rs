@@ -88,7 +88,7 @@ pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut 
     match (state, input) {
         // Waiting: an edit that matters is a reason to try at once.
         (Waiting { .. }, Defined(Change::Restart)) => at.begin(orders),
-        (Waiting { .. }, TryNow) => at.start_afresh(orders),
+        (Waiting { .. }, TryNow) => at.begin(orders),
         (Waiting { until }, Deadline) if at.now >= until => {
             if at.definition.on_demand.is_some() {
                 wait_for_client(orders)
@@ -333,7 +333,7 @@ pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut 
 
         // Down.
         (Down { .. }, Defined(Change::Live | Change::Restart)) => at.begin(orders),
-        (Down { end, why }, TryNow) if why.is_failure(&end) => at.start_afresh(orders),
+        (Down { end, why }, TryNow) if why.is_failure(&end) => at.begin(orders),
         (Down { .. }, Removed) => Gone,
         (Down { .. }, Adopted(run)) => adopt(run, orders, &at),
         (

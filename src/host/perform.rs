@@ -61,16 +61,24 @@ impl Daemon {
                 self.totals.remove(&name);
             }
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end, why } if why.is_failure(&end) => {
-                tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
+            Action::Abandon { name, end, why } => {
+                if why.is_failure(&end) {
+                    tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
+                } else {
+                    tracing::info!(%name, %end, %why, "vassal ended");
+                }
+                // Whoever comes now is turned away instead of waiting for nobody.
+                self.forget_demand(&name);
             }
-            Action::Abandon { name, end, why } => tracing::info!(%name, %end, %why, "vassal ended"),
             Action::Retry { name, end, at } => retry(&name, &end, at),
         }
     }
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
         let name = definition.name.clone();
+        if !demand::is_woken_by_packets(&definition) {
+            self.wake_for_good(&name);
+        }
         let output = self.logs.open(&definition, &self.state.fifo(&name, life));
         let opened = output.and_then(|output| {
             let hook = self.pre_start(&definition)?;

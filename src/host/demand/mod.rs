@@ -31,7 +31,7 @@ use crate::router::PortId;
 
 use self::listen::{Listener, Maker};
 use self::post::{Post, Socket};
-pub(super) use self::sleep::{attachment, wakefulness};
+pub(super) use self::sleep::{attachment, is_woken_by_packets, wakefulness};
 use self::watch::Watch;
 use super::daemon::Daemon;
 use super::error::{Doing, HostError};
@@ -332,14 +332,11 @@ impl Daemon {
         }
     }
 
-    /// A vassal is gone, with all that it was waited for.
+    /// A vassal is gone, or stays down: nobody is waited for any more.
     pub(super) fn forget_demand(&mut self, name: &Name) {
         self.demands.watches.remove(name);
         self.demands.leave_post(name);
-        if self.demands.sleepers.contains_key(name) {
-            self.wake(name);
-            self.workers.publish(self.fabric.tables());
-        }
+        self.wake_for_good(name);
     }
 
     /// Takes away where an earlier emperor waited for clients of a vassal that is no more.

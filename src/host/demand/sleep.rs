@@ -45,6 +45,14 @@ impl Daemon {
         }
     }
 
+    /// No packet is to wake it from here on: its addresses are nobody's, until it has a port.
+    pub(in crate::host) fn wake_for_good(&mut self, name: &Name) {
+        if self.demands.sleepers.contains_key(name) {
+            self.wake(name);
+            self.workers.publish(self.fabric.tables());
+        }
+    }
+
     /// A vassal is ready: what waited for it can enter.
     pub(in crate::host) fn is_awake(&mut self, life: Life) {
         let port = self.lives.get(&life).and_then(|alive| alive.port);
@@ -75,9 +83,10 @@ impl Daemon {
 
 /// Whether a vassal that has just got its device can take packets: one that was woken by a packet is yet to be ready.
 pub(in crate::host) fn wakefulness(definition: &Definition) -> Wakefulness {
-    match definition.on_demand.as_ref().map(|demand| &demand.trigger) {
-        Some(Trigger::Packet) => Wakefulness::Rising,
-        Some(Trigger::Unix { .. } | Trigger::Tcp(_)) | None => Wakefulness::Awake,
+    if is_woken_by_packets(definition) {
+        Wakefulness::Rising
+    } else {
+        Wakefulness::Awake
     }
 }
 
@@ -91,5 +100,13 @@ pub(in crate::host) fn attachment(definition: &Definition, addresses: &[IpNet]) 
         out: network.firewall_out.clone(),
         in_: network.firewall_in.clone(),
         bandwidth: network.bandwidth,
+    }
+}
+
+/// Whether it is started on demand, by its first packet.
+pub(in crate::host) fn is_woken_by_packets(definition: &Definition) -> bool {
+    match definition.on_demand.as_ref().map(|demand| &demand.trigger) {
+        Some(Trigger::Packet) => true,
+        Some(Trigger::Unix { .. } | Trigger::Tcp(_)) | None => false,
     }
 }
