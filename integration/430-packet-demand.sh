@@ -161,7 +161,9 @@ wait_for 5 logged "it stays down" name=once
 check "whoever calls on one that stays down hears that nobody is there" wait_for 5 nobody_there 10.107.0.22
 drop_vassal once <<<"{command: [/bin/sleep, infinity], network: {address: 10.107.0.22}, on_demand: {packet: true}}"
 settled
-drop_vassal once <<<"{command: [$W/missing], network: {address: 10.107.0.22}, restart: {delay: 1h, max_delay: 1h}}"
+rm -f "$LOGS/once.log"
+mkdir "$LOGS/once.log" # so that it has no network when it fails
+drop_vassal once <<<"{command: [/bin/sleep, infinity], network: {address: 10.107.0.22}, restart: {delay: 1h, max_delay: 1h}}"
 check "so does he if one that slept is to run and cannot" wait_for 5 nobody_there 10.107.0.22
 rm "$VASSALS/once.yaml"
 wait_gone once

@@ -219,6 +219,8 @@ fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();
     files(&root.join("src"), &mut all);
+    // The tests of a room, where they are a file of their own, may go anywhere.
+    all.retain(|path| !path.ends_with("tests.rs"));
     all.sort();
     assert!(all.len() > 50, "{all:?}");
     all.iter()

@@ -1,4 +1,4 @@
-//! What holds for every order of events, and for every action that fails.
+//! What holds for every order of events, whatever of what is done about them fails.
 //!
 //! After each event the pretended host checks that no process is without an owner or an owner without its
 //! process, that no vassal has two and no address two users, and that no deadline is left unmet. At the end all
@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use mini_emperor::config::Definition;
 use mini_emperor::config::definition::Addresses;
-use mini_emperor::emperor::pacing::Pacing;
-use mini_emperor::emperor::state::{End, Fault, Life, Rest, State};
-use mini_emperor::emperor::{Action, Adoption, Event, Past, Run, Word};
+use mini_emperor::emperor::state::{End, Fault, Life, Rest, State, Then};
+use mini_emperor::emperor::{Event, Past, Run, Word};
 use proptest::prelude::*;
 
 use reign::{Reign, definition, name, path};
@@ -46,7 +45,8 @@ static DEFINITIONS: LazyLock<Vec<Vec<Definition>>> = LazyLock::new(|| {
 enum Step {
     Define(usize, usize),
     Remove(usize),
-    Adopt(usize, usize, bool),
+    Adopt(usize, usize, usize),
+    Fail,
     Born(usize),
     Dies(usize, End),
     Says(usize, Word),
@@ -98,7 +98,7 @@ fn step() -> impl Strategy<Value = Step> {
         match kind % 32 {
             0..5 => Step::Define(who, text),
             5 => Step::Remove(who),
-            6 => Step::Adopt(who, text, three % 2 == 0),
+            6 => Step::Adopt(who, text, three),
             7..12 => Step::Born(one),
             12..15 => Step::Dies(one, end(two)),
             15..20 => Step::Says(one, WORDS[two % WORDS.len()]),
@@ -108,8 +108,9 @@ fn step() -> impl Strategy<Value = Step> {
             25..28 => Step::Elapse(MILLISECONDS[one % MILLISECONDS.len()]),
             28 => Step::Deaf(one % 2 == 0),
             29 => Step::Reload,
-            30 => Step::TryNow,
-            _ => Step::Hurry,
+            30 if one % 2 == 0 => Step::TryNow,
+            30 => Step::Hurry,
+            _ => Step::Fail,
         }
     })
 }
@@ -126,7 +127,9 @@ fn play(reign: &mut Reign, step: Step) {
             reign.happen(Event::Defined(Box::new(DEFINITIONS[who][text].clone())));
         }
         Step::Remove(who) => reign.happen(Event::Removed(path(NAMES[who]))),
-        Step::Adopt(who, text, ready) => adopt(reign, &DEFINITIONS[who][text], ready),
+        Step::Adopt(who, text, state) => adopt_somewhere(reign, &DEFINITIONS[who][text], state),
+        // What is done next, that is.
+        Step::Fail => reign.fails = Some(reign.done.len()),
         Step::Born(one) => {
             if let Some(life) = choose(reign, one) {
                 reign.bear(life);
@@ -159,26 +162,47 @@ fn play(reign: &mut Reign, step: Step) {
     }
 }
 
-/// A process of an earlier emperor is found, whatever this one has already done.
-fn adopt(reign: &mut Reign, definition: &Definition, ready: bool) {
+/// A vassal of an earlier emperor is found in one of the states that a record can tell of.
+fn adopt_somewhere(reign: &mut Reign, definition: &Definition, which: usize) {
     let life = Life(1000 + reign.done.len() as u64);
     if reign.processes.contains_key(&life) {
         return;
     }
-    let past = Past::presumed(ready, definition);
-    let run = Run::adopted(life, 1, reign.now, past, reign.now, definition);
-    reign.happen(Event::Adopted(Box::new(Adoption {
-        definition: definition.clone(),
-        addresses: match &definition.network.address {
-            Addresses::Fixed(addresses) => addresses.clone(),
-            Addresses::Auto => vec!["10.107.0.3/29".parse().unwrap()],
-        },
-        state: State::Running(run),
+    let now = reign.now;
+    let running = |ready| {
+        let past = Past::presumed(ready, definition);
+        State::Running(Run::adopted(life, 1, now, past, now, definition))
+    };
+    let stopping = |born, then| State::Stopping {
         life,
-        restarts: 0,
-        pacing: Pacing::resumed(1, Duration::ZERO, []),
-        last_end: None,
-    })));
+        born,
+        kill_at: now + Duration::from_secs(2),
+        latest: now + Duration::from_secs(20),
+        then,
+    };
+    let down = |why| State::Down {
+        end: End::Exited(1),
+        why,
+    };
+    let state = match which % 12 {
+        0 => running(false),
+        1..4 => running(true),
+        4 => stopping(Some(now), Then::Start),
+        5 => stopping(Some(now), Then::Again(Fault::Trigger)),
+        6 => stopping(None, Then::Rest),
+        7 => stopping(Some(now), Then::Leave),
+        8 => State::Waiting {
+            until: now + Duration::from_secs(1),
+        },
+        9 if definition.on_demand.is_some() => State::Idle,
+        10 => down(Rest::Exile),
+        _ => down(Rest::Policy),
+    };
+    let addresses = match &definition.network.address {
+        Addresses::Fixed(addresses) => addresses.clone(),
+        Addresses::Auto => vec!["10.107.0.3/29".parse().unwrap()],
+    };
+    reign.find(definition.clone(), state, life, addresses);
 }
 
 proptest! {
@@ -194,207 +218,4 @@ proptest! {
         }
         reign.finish();
     }
-}
-
-/// A story, told with as many failures as it has actions.
-fn told_with_every_failure(story: impl Fn(&mut Reign)) {
-    let mut reign = Reign::new();
-    story(&mut reign);
-    reign.finish();
-    let actions = reign.done.len();
-    assert!(actions > 2, "the story is too short");
-    for failing in 0..actions {
-        let mut reign = Reign::new();
-        reign.fails = Some(failing);
-        story(&mut reign);
-        if let Some(Action::Spawn { definition, .. }) = reign.done.get(failing) {
-            let name = &definition.name;
-            let told = reign.done[failing..].iter().any(|action| {
-                matches!(action, Action::Retry { name: whose, .. } | Action::Abandon { name: whose, .. } if whose == name)
-            });
-            let over = reign
-                .emperor
-                .vassals()
-                .get(name)
-                .is_none_or(|vassal| vassal.last_end.is_some());
-            assert!(told || over, "nobody heard of the failure of action {failing}");
-        }
-        reign.finish();
-    }
-}
-
-/// Everything that can be done now is done.
-fn settle(reign: &mut Reign) {
-    for _ in 0..4 {
-        reign.bear_all();
-        reign.hear();
-    }
-}
-
-#[test]
-fn a_deployment_survives_every_failure() {
-    told_with_every_failure(|reign| {
-        reign.define("a", "network: {address: 10.107.0.2}");
-        reign.define("b", "network: {address: 10.107.0.2}");
-        reign.define("c", "ready: {tcp: 80}\nready_timeout: 5s");
-        settle(reign);
-        reign.define("a", "network: {address: 10.107.0.2}\nstop: {timeout: 1s}");
-        reign.define("c", "ready: {tcp: 80}\nready_timeout: 5s\nenv: {A: 1}");
-        settle(reign);
-        reign.elapse(Duration::from_secs(40));
-        settle(reign);
-        reign.remove("a");
-        settle(reign);
-        reign.elapse(Duration::from_secs(10));
-        settle(reign);
-        assert_eq!(reign.word("a"), "absent");
-        assert_eq!(reign.word("b"), "running", "the address is free for it");
-        assert_eq!(reign.word("c"), "running");
-    });
-}
-
-#[test]
-fn supervision_survives_every_failure() {
-    told_with_every_failure(|reign| {
-        reign.define(
-            "a",
-            "ready: notify\nready_timeout: 3s\nwatchdog: 2s\nstop: {timeout: 1s}",
-        );
-        reign.define(
-            "b",
-            "ready: emperor\nreload: emperor\nready_timeout: 3s\nstop: {timeout: 1s}",
-        );
-        settle(reign);
-        for who in ["a", "b"] {
-            if reign.state(who).and_then(State::run).is_some() {
-                reign.says(who, Word::Ready);
-            }
-        }
-        reign.happen(Event::Reload);
-        reign.elapse(Duration::from_secs(20)); // the watchdog is missed, the reload is late
-        settle(reign);
-        reign.happen(Event::TryNow);
-        settle(reign);
-        for who in ["a", "b"] {
-            assert_eq!(reign.word(who), "running", "{who}");
-        }
-    });
-}
-
-#[test]
-fn waiting_for_clients_survives_every_failure() {
-    told_with_every_failure(|reign| {
-        reign.define("a", "on_demand: true\nstop: {timeout: 1s}");
-        for _ in 0..3 {
-            reign.happen(Event::Demand(name("a")));
-            settle(reign);
-            if reign.state("a").and_then(State::run).is_some() {
-                reign.says("a", Word::Unused);
-            }
-            settle(reign);
-            reign.elapse(Duration::from_secs(60));
-            assert_eq!(reign.word("a"), "idle");
-        }
-    });
-}
-
-/// What an earlier emperor left without a process.
-fn adopt_at_rest(reign: &mut Reign, definition: Definition, state: State) {
-    reign.happen(Event::Adopted(Box::new(Adoption {
-        definition,
-        addresses: vec!["10.107.0.5/29".parse().unwrap()],
-        state,
-        life: Life(900),
-        restarts: 0,
-        pacing: Pacing::resumed(1, Duration::ZERO, []),
-        last_end: None,
-    })));
-}
-
-/// It runs, after whatever time a failure costs.
-fn recovers(reign: &mut Reign, who: &str) {
-    settle(reign);
-    reign.elapse(Duration::from_secs(20));
-    settle(reign);
-    assert_eq!(reign.word(who), "running", "{who}");
-}
-
-#[test]
-fn adoption_survives_every_failure() {
-    let probed = "ready: {tcp: 80}\nready_timeout: 5s\nnetwork: {address: 10.107.0.2}\nstop: {timeout: 1s}";
-    let telling = "ready: notify\nready_timeout: 1h\nreload: signal HUP\nstop: {timeout: 1s}";
-    let waiting = "on_demand: true\nstop: {timeout: 1s}";
-    told_with_every_failure(|reign| {
-        adopt(reign, &definition("a", probed), false);
-        adopt(reign, &definition("b", telling), true);
-        adopt_at_rest(reign, definition("c", waiting), State::Idle);
-        assert_eq!(reign.word("c"), "idle");
-        for (who, text) in [("a", probed), ("b", telling), ("c", waiting)] {
-            reign.define(who, text);
-        }
-        reign.happen(Event::Reload);
-        for who in ["a", "b"] {
-            recovers(reign, who);
-        }
-        reign.define("b", &format!("{telling}\nenv: {{A: 1}}"));
-        for _ in 0..2 {
-            reign.happen(Event::Demand(name("c")));
-            settle(reign);
-            reign.elapse(Duration::from_secs(60));
-        }
-        for who in ["a", "b", "c"] {
-            recovers(reign, who);
-        }
-        // All ends in the midst of a stop and of a birth.
-        reign.remove("a");
-        reign.define("c", &format!("{waiting}\nenv: {{A: 1}}"));
-        reign.happen(Event::StopAll);
-        reign.define("d", "");
-        assert_eq!(reign.word("d"), "absent", "nobody is born any more");
-    });
-}
-
-#[test]
-fn those_that_stay_down_survive_every_failure() {
-    let given_up = "restart: {delay: 1s, give_up: {deaths: 3, within: 10m}}\nstop: {timeout: 1s}";
-    let telling = "ready: notify\nready_timeout: 1h\nstop: {timeout: 1s}";
-    told_with_every_failure(|reign| {
-        for (who, text) in [("a", given_up), ("b", ""), ("c", telling)] {
-            reign.define(who, text);
-        }
-        for who in ["a", "b", "c"] {
-            recovers(reign, who);
-        }
-        for _ in 0..3 {
-            if reign.word("a") == "running" {
-                reign.dies("a", End::Exited(1));
-            }
-            reign.elapse(Duration::from_secs(5));
-            settle(reign);
-        }
-        reign.dies("b", End::Exited(26));
-        reign.says("c", Word::MainPid(77));
-        assert_eq!(reign.state("c").and_then(State::run).map(|run| run.pid), Some(77));
-        reign.says("c", Word::Rest);
-        reign.elapse(Duration::from_secs(3600));
-        settle(reign);
-        let within = Duration::from_secs(600);
-        for (who, why) in [
-            ("a", Rest::GaveUp { deaths: 3, within }),
-            ("b", Rest::Exile),
-            ("c", Rest::Asked),
-        ] {
-            assert_eq!(reign.state(who).and_then(State::rest), Some(&why), "{who}");
-        }
-        reign.happen(Event::TryNow);
-        reign.define("c", &format!("{telling}\nenv: {{A: 1}}"));
-        for who in ["a", "b", "c"] {
-            recovers(reign, who);
-        }
-        // All ends in the midst of a restart, of a rest and of a removal.
-        reign.define("a", &format!("{given_up}\nenv: {{A: 1}}"));
-        reign.says("c", Word::Rest);
-        reign.remove("b");
-        reign.happen(Event::StopAll);
-    });
 }

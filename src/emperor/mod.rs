@@ -28,7 +28,7 @@ use crate::config::definition::Addresses;
 use crate::config::{Change, Definition, Name};
 
 use addresses::AddressBook;
-use moves::Circumstances;
+use moves::{Circumstances, KILL_AGAIN};
 use state::{Life, State};
 use table::{Input, Order};
 
@@ -52,6 +52,8 @@ pub struct Emperor {
     refused: BTreeMap<PathBuf, Arc<Definition>>,
     claims: Claims,
     book: AddressBook,
+    /// Processes of earlier emperors that could not be adopted: whose, and when they are killed again.
+    outcasts: BTreeMap<Life, (Name, Instant)>,
     next_life: u64,
     ending: bool,
 }
@@ -65,6 +67,7 @@ impl Emperor {
             refused: BTreeMap::new(),
             claims: Claims::new(),
             book,
+            outcasts: BTreeMap::new(),
             next_life: 1,
             ending: false,
         }
@@ -75,6 +78,11 @@ impl Emperor {
         &self.vassals
     }
 
+    /// Whether a process of an earlier emperor is being ended because it could not be adopted.
+    pub fn is_outcast(&self, life: Life) -> bool {
+        self.outcasts.contains_key(&life)
+    }
+
     /// Which addresses to remember.
     pub fn book(&self) -> &AddressBook {
         &self.book
@@ -82,15 +90,13 @@ impl Emperor {
 
     /// Whether all is over.
     pub fn is_done(&self) -> bool {
-        self.ending && self.vassals.is_empty()
+        self.ending && self.vassals.is_empty() && self.outcasts.is_empty()
     }
 
     /// When [`Event::Deadline`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.vassals
-            .values()
-            .filter_map(|vassal| vassal.state.deadline())
-            .min()
+        let vassals = self.vassals.values().filter_map(|vassal| vassal.state.deadline());
+        vassals.chain(self.outcasts.values().map(|(_, at)| *at)).min()
     }
 
     /// Takes in one event. `chance` is any random number; what is to be done is added to `todo`.
@@ -103,8 +109,14 @@ impl Emperor {
             Event::Adopted(adoption) => self.adopt(*adoption, at, todo),
             Event::Says { name, life, word } => self.about(&name, life, Input::Says(word), at, todo),
             Event::Demand(name) => self.input(&name, Input::Demand, at, todo),
-            Event::Ended { name, life, end } => self.about(&name, life, Input::Ended(end), at, todo),
-            Event::Deadline => self.all(&Input::Deadline, at, todo),
+            Event::Ended { name, life, end } => {
+                self.outcasts.remove(&life);
+                self.about(&name, life, Input::Ended(end), at, todo);
+            }
+            Event::Deadline => {
+                self.all(&Input::Deadline, at, todo);
+                self.kill_outcasts(at, todo);
+            }
             Event::Reload => self.all(&Input::Reload, at, todo),
             Event::TryNow => self.all(&Input::TryNow, at, todo),
             Event::StopAll => {
@@ -184,7 +196,10 @@ impl Emperor {
         let refused = self.ending || self.vassals.contains_key(&name) || self.claims.claim(&claim).is_err();
         if refused {
             // Never two processes for one vassal, nor two vassals for one address.
-            todo.push(Action::Kill { name, life });
+            if adoption.state.life() == Some(life) {
+                self.outcasts.insert(life, (name, at.now));
+                self.kill_outcasts(at, todo);
+            }
             return;
         }
         let (state, input) = match adoption.state {
@@ -210,6 +225,17 @@ impl Emperor {
         self.vassals.insert(name.clone(), vassal);
         if let Some(input) = input {
             self.input(&name, input, at, todo);
+        }
+    }
+
+    /// Until they end, as any other.
+    fn kill_outcasts(&mut self, at: Moment, todo: &mut Vec<Action>) {
+        for (life, (name, again)) in &mut self.outcasts {
+            if *again <= at.now {
+                *again = at.now + KILL_AGAIN;
+                let (name, life) = (name.clone(), *life);
+                todo.push(Action::Kill { name, life });
+            }
         }
     }
 

@@ -182,6 +182,8 @@ impl Daemon {
             // There is nothing yet that would outlive us, and nothing was before.
             Some(vassal) if !self.state.has_record(name) && self.is_unmade(vassal) => Ok(()),
             Some(vassal) => self.state.record(&self.picture(name, vassal)),
+            // One that could not be adopted: until it has ended, another emperor must find it.
+            None if self.lives.values().any(|alive| alive.name == *name) => Ok(()),
             None => {
                 self.state.erase(name);
                 Ok(())

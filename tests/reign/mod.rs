@@ -5,17 +5,21 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+pub(crate) mod replay;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use mini_emperor::config::definition::{OnDemand, Trigger};
 use mini_emperor::config::world::Anywhere;
 use mini_emperor::config::{Definition, Name, Places, Settings, load};
 use mini_emperor::emperor::addresses::AddressBook;
+use mini_emperor::emperor::pacing::Pacing;
 use mini_emperor::emperor::state::{End, Life, State};
-use mini_emperor::emperor::{Action, Emperor, Event, Word};
+use mini_emperor::emperor::{Action, Adoption, Emperor, Event, Word};
 
 fn settings() -> Settings {
     let text = "router: {address: 10.107.0.1/29}";
@@ -76,10 +80,32 @@ pub(crate) struct Reign {
     /// Does what a process does when it is asked to end: nothing.
     pub(crate) deaf: bool,
     pids: u32,
+    /// Which reign of a story it is.
+    number: Option<usize>,
+}
+
+impl Drop for Reign {
+    /// A story that is told again wants to know how it ends.
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            let mut left = Self::outside();
+            std::mem::swap(self, &mut left);
+            replay::leave(number, left);
+        }
+    }
 }
 
 impl Reign {
     pub(crate) fn new() -> Self {
+        let mut reign = Self::outside();
+        if let Some((number, fails)) = replay::begin() {
+            (reign.number, reign.fails) = (Some(number), fails);
+        }
+        reign
+    }
+
+    /// One of no story.
+    fn outside() -> Self {
         Self {
             emperor: Emperor::new(settings().router.addresses, AddressBook::default()),
             now: Instant::now(),
@@ -89,6 +115,7 @@ impl Reign {
             fails: None,
             deaf: false,
             pids: 100,
+            number: None,
         }
     }
 
@@ -113,7 +140,10 @@ impl Reign {
         for action in todo {
             self.perform(action);
         }
-        self.check();
+        if let Err(why) = self.check() {
+            replay::broke(&why);
+            panic!("{why}");
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -220,6 +250,19 @@ impl Reign {
         self.happen(Event::Defined(Box::new(definition(who, text))));
     }
 
+    /// An earlier emperor left this; it was in its back-off.
+    pub(crate) fn find(&mut self, definition: Definition, state: State, life: Life, addresses: Vec<IpNet>) {
+        self.happen(Event::Adopted(Box::new(Adoption {
+            definition,
+            addresses,
+            state,
+            life,
+            restarts: 0,
+            pacing: Pacing::resumed(1, Duration::ZERO, []),
+            last_end: None,
+        })));
+    }
+
     pub(crate) fn remove(&mut self, who: &str) {
         self.happen(Event::Removed(path(who)));
     }
@@ -266,40 +309,41 @@ impl Reign {
         assert!(self.processes.is_empty(), "left: {:?}", self.processes);
     }
 
-    /// What always holds.
-    pub(crate) fn check(&self) {
+    /// The same for one that nobody uses any more.
+    pub(crate) fn finish_for_good(mut self) {
+        self.finish();
+    }
+
+    /// What always holds; the sentence says what does not.
+    pub(crate) fn check(&self) -> Result<(), String> {
         let mut owners = BTreeSet::new();
         let mut addresses = BTreeSet::new();
         for (life, process) in &self.processes {
-            // An adoption that was refused is on its way out.
-            let owner = self.emperor.vassals().get(&process.name);
+            let name = &process.name;
+            let owner = self.emperor.vassals().get(name);
             let owned = owner.and_then(|vassal| vassal.state.life()) == Some(*life);
-            assert!(
-                owned || process.ending,
-                "{life:?} of {} is nobody's",
-                process.name
-            );
-            assert!(owned || !process.born || process.ending);
+            // An adoption that was refused is on its way out.
+            let ends = process.ending || self.emperor.is_outcast(*life);
+            ensure(owned || ends, || format!("{life:?} of {name} is nobody's"))?;
             if owned {
-                assert!(
-                    owners.insert(process.name.clone()),
-                    "{} has two processes",
-                    process.name
-                );
+                ensure(owners.insert(name.clone()), || {
+                    format!("{name} has two processes")
+                })?;
                 for address in &process.addresses {
-                    assert!(addresses.insert(*address), "{address} is used twice");
+                    ensure(addresses.insert(*address), || format!("{address} is used twice"))?;
                 }
             }
         }
         for (name, vassal) in self.emperor.vassals() {
-            if let Some(life) = vassal.state.life() {
-                assert!(
-                    self.processes.contains_key(&life),
-                    "{name} is {:?} without a process",
-                    vassal.state
-                );
-            }
-            assert_ne!(vassal.state, State::Gone, "{name} was kept");
+            let state = &vassal.state;
+            let real = state.life().is_none_or(|life| self.processes.contains_key(&life));
+            ensure(real, || format!("{name} is {state:?} without a process"))?;
+            ensure(*state != State::Gone, || format!("{name} was kept"))?;
         }
+        Ok(())
     }
+}
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
 }
