@@ -2,7 +2,8 @@
 //!
 //! After each event the pretended host checks that no process is without an owner or an owner without its
 //! process, that no vassal has two and no address two users, and that no deadline is left unmet. At the end all
-//! is stopped, and that must come to its end. Ports are the host's: `integration/kills.py` counts them.
+//! is stopped, and that must come to its end. Ports are kept by rules of the host's (`reign::ports`): none without a
+//! process, none asleep that nothing would wake; `integration/kills.py` counts the real ones.
 
 #![allow(clippy::unwrap_used, reason = "test code")]
 

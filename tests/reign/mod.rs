@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+pub(crate) mod ports;
 pub(crate) mod replay;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -71,6 +72,7 @@ pub(crate) struct Reign {
     pub(crate) emperor: Emperor,
     pub(crate) now: Instant,
     pub(crate) processes: BTreeMap<Life, Process>,
+    ports: ports::Ports,
     /// Everything that was to be done, in order.
     pub(crate) done: Vec<Action>,
     /// What the processes are about to tell.
@@ -110,6 +112,7 @@ impl Reign {
             emperor: Emperor::new(settings().router.addresses, AddressBook::default()),
             now: Instant::now(),
             processes: BTreeMap::new(),
+            ports: ports::Ports::default(),
             done: Vec::new(),
             news: VecDeque::new(),
             fails: None,
@@ -123,7 +126,9 @@ impl Reign {
     pub(crate) fn happen(&mut self, event: Event) {
         if let Event::Ended { life, .. } = &event {
             self.processes.remove(life);
+            self.ports.detach(*life);
         }
+        let mut found = None;
         if let Event::Adopted(adoption) = &event
             && let Some(life) = adoption.state.life()
         {
@@ -133,12 +138,17 @@ impl Reign {
                 born: true,
                 ending: false,
             };
+            found = Some((process.name.clone(), life));
             assert!(self.processes.insert(life, process).is_none());
         }
         let mut todo = Vec::new();
         self.emperor.handle(event, self.now, 7, &mut todo);
         for action in todo {
+            self.ports.perform(&action, &self.emperor);
             self.perform(action);
+        }
+        if let Some((name, life)) = found {
+            self.connect(&name, life);
         }
         if let Err(why) = self.check() {
             replay::broke(&why);
@@ -192,6 +202,15 @@ impl Reign {
         }
     }
 
+    /// The tun of a process that was found is attached, if the emperor has taken it over.
+    fn connect(&mut self, name: &Name, life: Life) {
+        let vassal = self.emperor.vassals().get(name);
+        if vassal.and_then(|vassal| vassal.state.life()) == Some(life) {
+            let addresses = &self.processes[&life].addresses;
+            self.ports.attach(life, name, addresses);
+        }
+    }
+
     /// A process ends; the emperor hears of it with the other news.
     pub(crate) fn end(&mut self, life: Life, end: End) {
         if let Some(process) = self.processes.get_mut(&life)
@@ -210,6 +229,7 @@ impl Reign {
         {
             self.pids += 1;
             let (name, pid) = (process.name.clone(), self.pids);
+            self.ports.attach(life, &name, &process.addresses);
             self.happen(Event::Born { name, life, pid });
         }
     }
@@ -340,7 +360,8 @@ impl Reign {
             ensure(real, || format!("{name} is {state:?} without a process"))?;
             ensure(*state != State::Gone, || format!("{name} was kept"))?;
         }
-        Ok(())
+        self.ports
+            .check(&self.emperor, |life| self.processes.contains_key(&life))
     }
 }
 
