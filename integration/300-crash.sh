@@ -42,6 +42,7 @@ open_streams "$W/vassal.gaps"
 before=$(whole)
 networks=$(namespaces)
 restarts=$(counter crasher restarts)
+check "one of them denies what its firewall says" right_denies
 # Counters are written down at most 5 s after packets moved.
 written() { [ "$(vassal_field right .traffic.receive_packets)" -gt "$1" ] || { echo "not yet"; return 1; }; }
 moved=$(counter right receive_packets)
@@ -62,13 +63,12 @@ for round in 1 2 3; do
   check "crash $round: same processes, same addresses" is "$before" whole
   check "crash $round: they are reached" wait_for 5 fetch http://10.107.0.3:8080/healthz
   check "crash $round: over IPv6 too" wait_for 5 fetch "http://[fd00:107::2]:8080/healthz"
+  check "crash $round: the firewall of one of them holds" right_denies
   check "crash $round: and reach each other" in_vassal left curl -sS -m 5 -o /dev/null http://10.107.0.3:8080/
-  # Both streams have had the time to show a gap.
-  sleep 0.7
+  # How long it may take is a goal of the benchmark.
+  check "crash $round: both streams go on" streams_move
   check "crash $round: no stream was lost" fails grep close "$W/vassal.gaps"
-  gap=$(largest_gap "$W/vassal.gaps" "$from")
-  note "largest gap of a stream: $gap ms"
-  check "crash $round: the gap is below five seconds" test "$gap" -lt 5000
+  note "largest gap of a stream: $(largest_gap "$W/vassal.gaps" "$from") ms"
 done
 check "nothing was started twice" is "$networks" namespaces
 check "counters go on" more_than "$moved" counter right receive_packets
@@ -76,7 +76,6 @@ check "restarts are still counted" is "$restarts" counter crasher restarts
 check "a vassal that was not to be started again was not" is 1 sh -c "wc -l <$PUB/once"
 check "and is known to have failed" is '{"exited":1}' vassal_field once '.last_end | tostring'
 check "masquerading is in place" says masquerade nft list table inet mini-emperor-emperor0
-check "a vassal still has its own firewall" is 0 counter right dropped.denied
 
 # ---- the output
 check "no line of the talker is lost" "$PYTHON" "$PUB/stream.py" unbroken "$LOGS/talker.log"

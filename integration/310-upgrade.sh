@@ -35,6 +35,7 @@ parent() { awk '/^PPid/{print $2}' "/proc/$1/status"; }
 
 open_streams "$W/gaps"
 
+check "one of them denies what its firewall says" right_denies
 before=$(who $all)
 for binary in second third; do
   moved=$(counter right receive_packets)
@@ -46,11 +47,11 @@ for binary in second third; do
   check "the same vassals" is "$before" who $all
   check "its own children" is "$EMPEROR_PID" parent "$(vassal_pid left)"
   check "they are reached" wait_for 5 fetch http://10.107.0.2:8080/healthz
-  sleep 0.5
-  gap=$(largest_gap "$W/gaps" "$from")
-  note "largest gap of a stream: $gap ms"
+  check "the firewall of one of them holds" right_denies
+  # How long it may take is a goal of the benchmark.
+  check "both streams go on" streams_move
   check "no stream was lost" fails grep close "$W/gaps"
-  check "the gap is below two seconds" test "$gap" -lt 2000
+  note "largest gap of a stream: $(largest_gap "$W/gaps" "$from") ms"
   check "counters go on" more_than "$moved" counter right receive_packets
 done
 check "a back-off goes on" is waiting vassal_field slow .state

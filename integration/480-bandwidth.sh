@@ -59,6 +59,17 @@ check "… $(mbits $RECEIVED "$W/out") Mbit/s" between 30 55 mbits $RECEIVED "$W
 check "a flood to it, too" stream other 10.107.0.2 "$W/in" -u -b 200M -l 1400 -t 5
 check "… $(mbits $RECEIVED "$W/in") Mbit/s" between 30 55 mbits $RECEIVED "$W/in"
 
+# ---- under the next emperor
+kill_emperor
+start_emperor
+check "after a crash of the emperor it is the same process" same_pid limited "$pid"
+before=$(counter limited dropped.over_limit)
+check "TCP from it is as it was" stream limited 10.107.0.3 "$W/out" -t 5
+check "… $(mbits $RECEIVED "$W/out") Mbit/s" between 30 55 mbits $RECEIVED "$W/out"
+check "TCP to it, too" stream other 10.107.0.2 "$W/in" -t 5
+check "… $(mbits $RECEIVED "$W/in") Mbit/s" between 30 55 mbits $RECEIVED "$W/in"
+check "what is over the limit is counted on" more_than "$before" counter limited dropped.over_limit
+
 # ---- beside others
 before=$(counter limited transmit_bytes)
 stream limited 10.107.0.3 "$W/out" -t 6 >"$W/stream" & beside=$!

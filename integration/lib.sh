@@ -237,15 +237,36 @@ more_than() {
 
 # ---- two vassals that are reached, and streams that last ------------------------------------------------
 
-# drop_pair: `left` is 10.107.0.2 and `right` 10.107.0.3; both serve HTTP on port 8080.
+# drop_pair: `left` is 10.107.0.2 and `right` 10.107.0.3; both serve HTTP on port 8080. What comes for `right` on UDP
+# port 9 is denied.
 drop_pair() {
-  local name n=2
+  local name n=2 rules=
   for name in left right; do
     drop_vassal $name <<Y
 command: [mini-emperor, demo, serve, --port, "8080"]
-network: {address: [10.107.0.$n, "fd00:107::$n"]}
+network: {address: [10.107.0.$n, "fd00:107::$n"], firewall: {in: [$rules]}}
 Y
-    n=$((n + 1))
+    n=$((n + 1)) rules='"deny any any udp 9"'
+  done
+}
+
+# right_denies: of the datagrams that are sent to it now, `left` and the host three over each family, it refuses those to
+# port 9 and no other.
+right_denies() {
+  local before got port from to
+  for port in 9 10; do
+    before=$(counter right dropped.denied) || return 1
+    for from in "" "in_vassal left"; do
+      for to in 10.107.0.3 fd00:107::3; do
+        # Its kernel says that nobody listens, and the second or third send would fail with it.
+        $from "$PYTHON" -c 'import socket, sys
+for _ in range(3):
+    with socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.sendto(b"x", (sys.argv[1], int(sys.argv[2])))' $to $port || return 1
+      done
+    done
+    if [ $port = 9 ]; then got=$((before + 12)); else got=$before; fi
+    wait_for 5 is "$got" counter right dropped.denied || return 1
   done
 }
 
@@ -257,6 +278,19 @@ open_streams() {
   nsenter -t "$(vassal_pid left)" -n -- "$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
   "$PYTHON" "$PUB/stream.py" source 10.107.0.3 7001 & helper $!
   wait_for 10 is 2 grep -c open "$1"
+}
+
+# streams_move: each of them brings bytes from now on.
+streams_move() { local before; before=$(brought) || return 1; wait_for 20 brought_more "$before"; }
+# brought: what each stream has brought to `right`, as lines PEER BYTES.
+brought() {
+  in_vassal right ss -HtniO state established "sport = :7001" |
+    sed -nE 's/.* ([0-9.]+:[0-9]+) .* bytes_received:([0-9]+).*/\1 \2/p' | sort
+}
+brought_more() {
+  local after
+  after=$(brought) || return 1
+  [ "$(join <(echo "$1") <(echo "$after") | awk '$3 > $2' | wc -l)" = 2 ] || { printf '%s\nand now:\n%s\n' "$1" "$after"; return 1; }
 }
 
 uptime_s() { "$PYTHON" -c 'import time; print(f"{time.monotonic():.3f}")'; }
