@@ -83,7 +83,8 @@
 //!   super-frames intact at all is tested before the first tun is opened ([`host::selftest`]).
 //! - **A router thread's io_uring can do four things** (read, write, poll, cancel): it passes by the seccomp filter, so it
 //!   is restricted itself before its first request.
-//! - **A worker looks on for 50 us after traffic before it sleeps**, and gives way to whoever wants its core.
+//! - **A worker looks on for 50 us after traffic before it sleeps**, and gives way to whoever wants its core. While any
+//!   of them moves a stream nobody looks on: the cores are wanted by its ends, and what gathers is carried together.
 //! - **ICMP answers come from the gateway**, as from any first hop.
 //! - **Switching on IPv6 forwarding makes interfaces that learn their routes keep learning them**
 //!   (`accept_ra=2`); otherwise the host would lose its own way out.
