@@ -58,6 +58,61 @@ fn every_kept_input_holds() {
     }
 }
 
+/// A target that is built but not listed is never replayed, and one that is listed but not built never searched with.
+#[test]
+fn what_is_replayed_is_what_is_searched_with() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut listed: Vec<_> = TARGETS.map(|(name, _)| name.to_owned()).to_vec();
+    listed.sort();
+    let manifest = fs::read_to_string(here.join("fuzz/Cargo.toml")).unwrap();
+    // The package itself stands above the first of them.
+    let mut built: Vec<_> = manifest.split("[[bin]]").skip(1).map(quoted_name).collect();
+    built.sort();
+    assert_eq!(listed, built, "TARGETS and the [[bin]]s of fuzz/Cargo.toml");
+    assert_eq!(
+        listed,
+        stems(&here.join("fuzz/targets")),
+        "TARGETS and fuzz/targets"
+    );
+    assert_eq!(
+        listed,
+        stems(&here.join("corpus/fuzz")),
+        "TARGETS and corpus/fuzz"
+    );
+    for name in listed {
+        let source = fs::read_to_string(here.join(format!("fuzz/targets/{name}.rs"))).unwrap();
+        assert!(
+            source.contains(&format!("::{name}(input)")),
+            "{name}.rs has another body"
+        );
+    }
+}
+
+/// Of the line `name = "…"`.
+fn quoted_name(part: &str) -> String {
+    let line = part.lines().find(|line| line.starts_with("name = ")).unwrap();
+    line.trim_start_matches("name = ").trim_matches('"').to_owned()
+}
+
+/// The names in a directory, without what stands behind the dot, in order.
+fn stems(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut found: Vec<_> = entries
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    found.sort();
+    found
+}
+
 #[test]
 fn every_described_frame_holds_from_every_port_under_every_rule() {
     let described = inputs("corpus/packets");
