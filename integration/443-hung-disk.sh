@@ -60,6 +60,9 @@ drop_vassal web <<<"{command: [/bin/sleep, infinity], log: {to: file}}"
 check "an edit of its log is taken while the disk hangs" wait_for 10 logged name=web "updated while it runs"
 check "others are born" settled
 check "the operator hears that it is not in force" wait_for 15 logged name=web web.log "stays as it was"
+mark
+kill -USR1 "$EMPEROR_PID"
+check "and finds it in the status" wait_for 5 logged problem web.yaml "stays as it was" "does not answer"
 check "the vassal did not notice" same_pid web "$web"
 answer
 

@@ -66,6 +66,8 @@ pub enum News {
     Heard(Vec<Heard>),
     /// Its `pre_stop` has ended, so it can be asked to end like this.
     Ask(Farewell),
+    /// The `log` keys of its newest definition do not apply, for this reason.
+    LogRefused(HostError),
     /// It is over and reaped.
     Ended(End),
 }

@@ -1,6 +1,6 @@
 //! What the emperor decided, done; and what the lives tell, passed on.
 
-use crate::config::{Definition, Name};
+use crate::config::{Definition, Name, Problem};
 use crate::emperor::state::{End, Life};
 use crate::emperor::table::Notice;
 use crate::emperor::{Action, Event};
@@ -129,14 +129,9 @@ impl Daemon {
     }
 
     fn update(&mut self, definition: &Arc<Definition>) {
-        let (opening, name) = (self.logs.update(definition), definition.name.clone());
-        tokio::spawn(async move {
-            if let Err(error) = opening.complete().await {
-                tracing::error!(%name, "{error}; the log stays as it was");
-            }
-        });
         let of_it = |(_, alive): &(&Life, &Alive)| alive.name == definition.name;
         let life = self.lives.iter().find(of_it).map(|(life, _)| *life);
+        self.update_log(definition, life);
         let under = life.map(|life| self.hold_to(life, definition));
         let alive = life.and_then(|life| self.lives.get_mut(&life));
         let port = alive.zip(under).and_then(|(alive, under)| {
@@ -153,6 +148,30 @@ impl Daemon {
             self.workers.publish(self.fabric.tables());
         }
         tracing::info!(name = %definition.name, "vassal updated while it runs");
+    }
+
+    /// The file may lie on a disk that takes its time.
+    fn update_log(&mut self, definition: &Definition, life: Option<Life>) {
+        let opening = self.logs.update(definition);
+        let (herald, name, life) = (
+            self.herald.clone(),
+            definition.name.clone(),
+            life.unwrap_or(Life(0)),
+        );
+        tokio::spawn(async move {
+            if let Err(error) = opening.complete().await {
+                // The daemon is gone only at the very end, when nobody listens any more.
+                let _ = herald.send((name, life, News::LogRefused(error)));
+            }
+        });
+    }
+
+    /// A part of an edit cannot be applied: said, and shown until the file is read anew.
+    pub(super) fn refuse_part(&mut self, definition: &Definition, message: String) {
+        tracing::error!(name = %definition.name, "{message}");
+        let path = definition.path.clone();
+        let problem = Problem::of_file(path.clone(), message);
+        self.problems.entry(path).or_default().push(problem);
     }
 
     /// Takes in news of a life.
@@ -179,6 +198,12 @@ impl Daemon {
                 self.greet(&name);
             }
             News::Ask(by) => self.ask(life, by),
+            News::LogRefused(error) => {
+                let vassal = self.emperor.vassals().get(&name);
+                if let Some(definition) = vassal.map(|vassal| vassal.definition.clone()) {
+                    self.refuse_part(&definition, format!("its log stays as it was: {error}"));
+                }
+            }
             News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
         }

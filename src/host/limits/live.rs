@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Definition, Name, Problem};
+use crate::config::{Definition, Name};
 use crate::emperor::state::Life;
 
 use super::trees::Trees;
@@ -30,13 +30,7 @@ impl Daemon {
             return wanted.clone();
         };
         if let Some(error) = error {
-            let message = format!("its limits stay as they were: {error}");
-            tracing::error!(name = %wanted.name, "{message}");
-            let problem = Problem::of_file(wanted.path.clone(), message);
-            self.problems
-                .entry(wanted.path.clone())
-                .or_default()
-                .push(problem);
+            self.refuse_part(wanted, format!("its limits stay as they were: {error}"));
         }
         Arc::new(Definition {
             limits: old,
