@@ -73,10 +73,10 @@ check "the cgroup of its earlier life is gone" is 1 bash -c "find /sys/fs/cgroup
 mark
 eater "{memory: 400MiB, cpu: 0.25, pids: 50}"
 check "limits are changed" wait_for 10 logged "vassal updated while it runs" "name=$a"
-check "memory" is $((400 << 20)) limit "$a" memory
-check "processor time, which had none" is 25000 limit "$a" cpu
-check "processes, which had none" is 50 limit "$a" pids
-for tree in $(cages "$a"); do check "it is in ${tree%/mini-emperor.*}" in_cage "$a" "$pid"; done
+check "memory" wait_for 10 is $((400 << 20)) limit "$a" memory
+check "processor time, which had none" wait_for 10 is 25000 limit "$a" cpu
+check "processes, which had none" wait_for 10 is 50 limit "$a" pids
+for tree in $(cages "$a"); do check "it is in ${tree%/mini-emperor.*}" wait_for 10 in_cage "$a" "$pid"; done
 echo 200 >"$PUB/$a"
 check "it has more now" wait_for 30 has 200
 check "as the same process" same_pid "$a" "$pid"
@@ -92,7 +92,7 @@ mark
 eater "{memory: none, cpu: 0.25, pids: 50}"
 check "a limit can be taken away" wait_for 10 logged "vassal updated while it runs" "name=$a"
 unlimited() { case $(limit "$1" memory) in max | 9223372036854771712) ;; *) limit "$1" memory; return 1 ;; esac; }
-check "it is" unlimited "$a"
+check "it is" wait_for 10 unlimited "$a"
 check "as the same process" same_pid "$a" "$pid"
 
 # ---- processor time and processes, of a whole tree

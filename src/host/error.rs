@@ -268,7 +268,10 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::LimitMemory | Doing::LimitCpu | Doing::LimitPids, Errno::EAGAIN) => {
             Some("it starts processes faster than they can be moved")
         }
-        (Doing::Clone | Doing::EnterNamespace | Doing::Listen | Doing::StartWorker, Errno::EAGAIN) => Some(
+        (
+            Doing::Clone | Doing::EnterNamespace | Doing::Listen | Doing::StartWorker | Doing::OpenLog,
+            Errno::EAGAIN,
+        ) => Some(
             "no more processes are allowed here: raise the emperor's limit (LimitNPROC= or TasksMax= of its unit, pids.max of its cgroup)",
         ),
         (_, Errno::EMFILE) => {

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::libc;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
-use crate::config::definition::Farewell;
+use crate::config::definition::{Farewell, Limits};
 use crate::config::settings::Offload;
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
@@ -30,7 +30,7 @@ use super::ears::{Ears, Heard, Sockets};
 use super::error::{HostError, step_sentence};
 use super::hooks::{Call, Facts, Line, Moment};
 use super::init::{self, Plan};
-use super::limits::Cages;
+use super::limits::{Cages, Changes};
 use super::link::{self, LinkPlan};
 use super::logs::Opening;
 use super::netns;
@@ -66,6 +66,15 @@ pub enum News {
     Heard(Vec<Heard>),
     /// Its `pre_stop` has ended, so it can be asked to end like this.
     Ask(Farewell),
+    /// Its limits could not be changed.
+    LimitsRefused {
+        /// Why.
+        error: HostError,
+        /// Those that hold.
+        old: Limits,
+        /// Those that do not.
+        new: Limits,
+    },
     /// The `log` keys of its newest definition do not apply, for this reason.
     LogRefused(HostError),
     /// It is over and reaped.
@@ -83,6 +92,7 @@ pub struct Handle {
     channel: OnceLock<Arc<OwnedFd>>,
     doomed: AtomicBool,
     cages: Mutex<Cages>,
+    pub(super) changes: Changes,
 }
 
 impl Handle {

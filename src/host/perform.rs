@@ -198,6 +198,7 @@ impl Daemon {
                 self.greet(&name);
             }
             News::Ask(by) => self.ask(life, by),
+            News::LimitsRefused { error, old, new } => self.limits_refused(life, &error, old, new),
             News::LogRefused(error) => {
                 let vassal = self.emperor.vassals().get(&name);
                 if let Some(definition) = vassal.map(|vassal| vassal.definition.clone()) {

@@ -1,79 +1,170 @@
 //! Limits that are changed while a vassal runs, or while it is being born.
+//!
+//! A memory limit below what is used has the kernel take memory back until it is, for as long as that takes. So limits of
+//! a running vassal are written by a thread.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::config::definition::Limits;
 use crate::config::{Definition, Name};
 use crate::emperor::state::Life;
 
 use super::trees::Trees;
-use super::{leaf, token};
+use super::{Cages, leaf, token};
 use crate::host::daemon::Daemon;
-use crate::host::error::HostError;
+use crate::host::error::{Doing, HostError};
+use crate::host::life::News;
+
+/// Changes of the limits of one life: one at a time, and the last one holds.
+#[derive(Default)]
+pub struct Changes {
+    wanted: AtomicU64,
+    turn: Mutex<()>,
+}
+
+impl Changes {
+    pub(super) fn next(&self) -> u64 {
+        self.wanted.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Makes the change of this number when its turn comes; absent if a later one is wanted by then.
+    pub(super) fn make<T>(&self, number: u64, change: impl FnOnce() -> T) -> Option<T> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.wanted.load(Ordering::Relaxed) == number).then(change)
+    }
+}
+
+/// Cgroups that are there and whose limits are yet to be written.
+struct Change {
+    cages: Cages,
+    old: Limits,
+    new: Limits,
+    name: Name,
+    first: u32,
+    tree: Option<PathBuf>,
+}
+
+impl Change {
+    /// Writes the limits and moves the processes in. The kernel may take its time: it takes memory back until what is
+    /// left is below a new limit.
+    fn make(&self) -> Result<(), HostError> {
+        let Self { cages, name, .. } = self;
+        let outcome = cages.write(&self.new, name);
+        let outcome = outcome.and_then(|()| cages.gather(self.first, self.tree.as_deref(), name));
+        outcome.inspect_err(|_| {
+            // What is not there to be undone was not done.
+            let _ = cages.write(&self.old, name);
+        })
+    }
+}
 
 impl Daemon {
-    /// Holds a running vassal to the limits of its new definition. What it is under from then on comes back: with the
-    /// old limits, if the kernel refuses the new ones.
+    /// Holds a running vassal to the limits of its new definition. What it is under from then on comes back; if the
+    /// kernel refuses the new limits, which it may do later, that is the old ones.
     pub(in crate::host) fn hold_to(&mut self, life: Life, wanted: &Arc<Definition>) -> Arc<Definition> {
-        let Some(alive) = self.lives.get(&life) else {
-            return wanted.clone();
-        };
-        let old = alive.under.limits;
-        if old == wanted.limits {
-            return wanted.clone();
+        match self.change(life, wanted) {
+            Ok(None) => wanted.clone(),
+            Ok(Some(change)) => {
+                self.change_beside(life, change);
+                wanted.clone()
+            }
+            Err(error) => self.keep_limits(life, wanted, error),
         }
-        // Before its network is ready it is not known, or being moved; this is looked at again then.
-        let outcome = match alive.traces.map(|traces| traces.process.pid) {
-            Some(first) => self.change_limits(life, first, wanted),
-            None => Err(None),
+    }
+
+    /// A thread writes the limits, and is heard of if it cannot.
+    fn change_beside(&mut self, life: Life, change: Change) {
+        let Some(handle) = self.lives.get(&life).map(|alive| alive.handle.clone()) else {
+            return;
         };
-        let Err(error) = outcome else {
-            return wanted.clone();
+        let (number, herald) = (handle.changes.next(), self.herald.clone());
+        let (name, old, new) = (change.name.clone(), change.old, change.new);
+        let refuse = move |error| {
+            // The daemon is gone only at the very end, when nobody listens any more.
+            let _ = herald.send((name, life, News::LimitsRefused { error, old, new }));
         };
+        let tell = refuse.clone();
+        let make = move || {
+            if let Some(Err(error)) = handle.changes.make(number, || change.make()) {
+                tell(error);
+            }
+        };
+        let thread = std::thread::Builder::new().name("limits".to_owned()).spawn(make);
+        if let Err(error) = thread {
+            refuse(HostError::from_io(Doing::StartWorker, "limits", &error));
+        }
+    }
+
+    /// The limits of a running vassal could not be changed.
+    pub(in crate::host) fn limits_refused(
+        &mut self,
+        life: Life,
+        error: &HostError,
+        old: Limits,
+        new: Limits,
+    ) {
+        // It may be over, or have got others meanwhile.
+        let alive = self
+            .lives
+            .get_mut(&life)
+            .filter(|alive| alive.under.limits == new);
+        let Some(alive) = alive else { return };
+        let refused = alive.under.clone();
+        alive.under = with(&refused, old);
+        self.record(&refused.name);
+        self.save();
+        self.refuse_part(&refused, format!("its limits stay as they were: {error}"));
+    }
+
+    fn keep_limits(
+        &mut self,
+        life: Life,
+        wanted: &Arc<Definition>,
+        error: Option<HostError>,
+    ) -> Arc<Definition> {
         if let Some(error) = error {
             self.refuse_part(wanted, format!("its limits stay as they were: {error}"));
         }
-        Arc::new(Definition {
-            limits: old,
-            ..(**wanted).clone()
-        })
+        let old = self.lives.get(&life).map(|alive| alive.under.limits);
+        with(wanted, old.unwrap_or(wanted.limits))
     }
 
-    fn change_limits(
-        &mut self,
-        life: Life,
-        first: u32,
-        wanted: &Definition,
-    ) -> Result<(), Option<HostError>> {
+    /// What there is to change, with its cgroups made.
+    fn change(&mut self, life: Life, wanted: &Definition) -> Result<Option<Change>, Option<HostError>> {
         let (name, limits) = (&wanted.name, &wanted.limits);
-        let Some(alive) = self.lives.get(&life) else {
-            return Ok(());
+        let Some(alive) = self
+            .lives
+            .get(&life)
+            .filter(|alive| alive.under.limits != *limits)
+        else {
+            return Ok(None);
         };
         let (old, tree, handle) = (alive.under.limits, alive.tree.clone(), alive.handle.clone());
+        // Before its network is ready it is not known, or being moved; this is looked at again then.
+        let first = alive.traces.ok_or(None)?.process.pid;
         if handle.has_ended() && !handle.has_other() {
             return Err(None); // it is being buried, and its cgroups with it
         }
-        let cages = handle
-            .cages()
-            .plan(
-                limits,
-                &Trees::read(),
-                name,
-                &leaf(name, life, token()),
-                tree.as_deref(),
-            )
+        let leaf = leaf(name, life, token());
+        let cages = handle.cages();
+        let cages = cages
+            .plan(limits, &Trees::read(), name, &leaf, tree.as_deref())
             .map_err(Some)?;
         if handle.cages() != cages {
             handle.enclose(cages.clone());
             self.write(name).map_err(Some)?;
         }
-        let outcome = cages
-            .raise(limits, name)
-            .and_then(|()| cages.gather(first, tree.as_deref(), name));
-        outcome.map_err(|error| {
-            // What is not there to be undone was not done.
-            let _ = cages.write(&old, name);
-            Some(error)
-        })
+        cages.make(name).map_err(Some)?;
+        Ok(Some(Change {
+            cages,
+            old,
+            new: *limits,
+            name: name.clone(),
+            first,
+            tree,
+        }))
     }
 
     /// A newborn is about to get its port: whatever of its limits was changed meanwhile holds from its first instruction.
@@ -84,14 +175,25 @@ impl Daemon {
             .get(name)
             .map(|vassal| vassal.definition.clone());
         let Some(newest) = newest else { return };
-        let limits = self.hold_to(life, &newest).limits;
+        // At once: its gate opens next, and it has taken nothing that would have to be taken back.
+        let outcome = self.change(life, &newest);
+        let outcome = outcome.and_then(|change| change.map_or(Ok(()), |change| change.make().map_err(Some)));
+        let limits = match outcome {
+            Ok(()) => newest.limits,
+            Err(error) => self.keep_limits(life, &newest, error).limits,
+        };
         if let Some(alive) = self.lives.get_mut(&life)
             && alive.under.limits != limits
         {
-            alive.under = Arc::new(Definition {
-                limits,
-                ..(*alive.under).clone()
-            });
+            alive.under = with(&alive.under, limits);
         }
     }
+}
+
+/// The same with other limits.
+fn with(definition: &Definition, limits: Limits) -> Arc<Definition> {
+    Arc::new(Definition {
+        limits,
+        ..definition.clone()
+    })
 }

@@ -26,6 +26,7 @@ use crate::emperor::state::{End, Life};
 
 use super::daemon::chance;
 use super::error::{Doing, HostError};
+pub use live::Changes;
 use trees::{Controller, Trees, Version, delegate, join, make, processes};
 
 /// The time in which a vassal gets its share of processor time, in microseconds: the kernel's usual one.
@@ -112,6 +113,15 @@ impl Cages {
     /// # Errors
     /// The first thing that the kernel refuses.
     pub fn raise(&self, limits: &Limits, name: &Name) -> Result<(), HostError> {
+        self.make(name)?;
+        self.write(limits, name)
+    }
+
+    /// Makes those that are not there.
+    ///
+    /// # Errors
+    /// The first thing that the kernel refuses.
+    fn make(&self, name: &Name) -> Result<(), HostError> {
         for cage in &self.0 {
             let doing = cage.doing();
             if let (Version::Two, Some(parent)) = (cage.version, cage.path.parent()) {
@@ -119,7 +129,7 @@ impl Cages {
             }
             make(&cage.path).map_err(|e| HostError::from_io(doing, name.as_str(), &e))?;
         }
-        self.write(limits, name)
+        Ok(())
     }
 
     /// Writes the limits.

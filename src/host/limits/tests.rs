@@ -197,3 +197,14 @@ fn all_that_descends_is_found() {
     }
     assert_eq!(all.len(), 3);
 }
+
+#[test]
+fn of_changes_that_wait_the_last_one_is_made() {
+    let changes = Changes::default();
+    let (first, second, third) = (changes.next(), changes.next(), changes.next());
+    let mut made = Vec::new();
+    for number in [second, third, first] {
+        changes.make(number, || made.push(number));
+    }
+    assert_eq!(made, [third]);
+}
