@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mini_emperor::cli::complain;
+use mini_emperor::config::namespaces::IdRange;
 use mini_emperor::config::{Identities, Judged, Owner, Places, Settings, User, World, load};
 
 /// A host with four users, two directories and two programs.
@@ -55,6 +56,15 @@ impl World for Host {
 
     fn identities(&self) -> Identities {
         self.0
+    }
+
+    fn subordinates(&self, user: &str, _: u32) -> (Option<IdRange>, Option<IdRange>) {
+        let range = IdRange {
+            first: 100_000,
+            count: 65_536,
+        };
+        let uids = (user == "alice" && self.0 == Identities::Any).then_some(range);
+        (uids, uids)
     }
 }
 

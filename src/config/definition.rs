@@ -16,6 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::namespaces::Namespaces;
 use super::rule::Chain;
 
 /// Where a program without `/` is looked up if the vassal's `env` has no `PATH`; the init stage sets it.
@@ -131,21 +132,6 @@ pub struct Identity {
 /// One capability of `capabilities(7)`: its bit number, 0 to 63.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Capability(pub u8);
-
-/// The namespaces that a vassal gets beside its network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Namespaces {
-    /// `CLONE_NEWPID`: the command is process 1 and its whole tree dies with it.
-    pub pid: bool,
-    /// `CLONE_NEWNS`: own mount table, with `/proc` and `/sys` of its own namespaces.
-    pub mount: bool,
-    /// `CLONE_NEWUTS`: own host name.
-    pub uts: bool,
-    /// `CLONE_NEWIPC`: own System V IPC and POSIX message queues.
-    pub ipc: bool,
-    /// `CLONE_NEWCGROUP`: own view of the cgroup tree.
-    pub cgroup: bool,
-}
 
 /// A vassal's place in the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

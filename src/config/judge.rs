@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::definition::{DEFAULT_PATH, Definition, Log, LogTarget, Name, Namespaces, Reload};
+use super::definition::{DEFAULT_PATH, Definition, Log, LogTarget, Name, Reload};
 use super::judge_demand;
 use super::judge_hooks;
 use super::judge_identity;
 use super::judge_life;
 use super::judge_limits;
+use super::judge_namespaces;
 use super::judge_network;
-use super::kinds::{Argv, NamespaceWord};
+use super::kinds::Argv;
 use super::mirror::{self, Vassal};
+use super::namespaces::Namespaces;
 use super::problem::Place;
 use super::report::Report;
 use super::settings::RouterSettings;
@@ -64,7 +66,7 @@ pub(super) fn vassal(
     let env = environment(written);
     let directory = directory(written, bench);
     program(written, &env, bench);
-    let namespaces = namespaces(written, bench);
+    let namespaces = judge_namespaces::namespaces(written, bench);
     let hostname = hostname(written, namespaces, bench);
     let mut capabilities: Vec<_> = written
         .capabilities
@@ -74,6 +76,7 @@ pub(super) fn vassal(
     capabilities.sort_unstable();
     capabilities.dedup();
     let identity = judge_identity::identity(written, bench);
+    judge_namespaces::user(namespaces, written, identity.as_ref(), bench);
     let network = judge_network::network(&section(&written.network), bench);
     let restart = judge_life::restart(&section(&written.restart), bench);
     let ready = judge_life::ready(written, bench);
@@ -83,15 +86,10 @@ pub(super) fn vassal(
     let on_demand = judge_demand::on_demand(written, bench);
     let hooks = judge_hooks::hooks(&section(&written.hooks), bench);
     let log = log(&section(&written.log), bench);
-    let argv = written
-        .command
-        .value()
-        .map(|argv| argv.0.as_slice())
-        .unwrap_or_default();
     Some(Definition {
         name: name?,
         path: path.to_owned(),
-        command: argv.iter().map(|item| item.value.0.clone()).collect(),
+        command: command(written),
         env,
         directory,
         hostname,
@@ -116,6 +114,12 @@ pub(super) fn vassal(
 /// The keys of a map, or none of them if the map is not there.
 pub(super) fn section<T: Clone + Default>(slot: &Slot<T>) -> T {
     slot.value().cloned().unwrap_or_default()
+}
+
+fn command(written: &Vassal) -> Vec<String> {
+    let argv = written.command.value().map(|argv| argv.0.as_slice());
+    let words = argv.unwrap_or_default().iter();
+    words.map(|item| item.value.0.clone()).collect()
 }
 
 fn environment(written: &Vassal) -> BTreeMap<String, String> {
@@ -186,42 +190,6 @@ pub(super) fn executable(argv: &Argv, key: &str, search: &str, loss: &str, bench
         };
         bench.warning(*place, message, loss);
     }
-}
-
-fn namespaces(written: &Vassal, bench: &mut Bench<'_>) -> Namespaces {
-    let Some(list) = written.namespaces.value() else {
-        return Namespaces {
-            pid: true,
-            mount: true,
-            uts: true,
-            ipc: true,
-            cgroup: false,
-        };
-    };
-    let mut all = Namespaces {
-        pid: false,
-        mount: false,
-        uts: false,
-        ipc: false,
-        cgroup: false,
-    };
-    for Item { value, place } in &list.items {
-        let (flag, name) = match value {
-            NamespaceWord::Pid => (&mut all.pid, "pid"),
-            NamespaceWord::Mount => (&mut all.mount, "mount"),
-            NamespaceWord::Uts => (&mut all.uts, "uts"),
-            NamespaceWord::Ipc => (&mut all.ipc, "ipc"),
-            NamespaceWord::Cgroup => (&mut all.cgroup, "cgroup"),
-        };
-        if std::mem::replace(flag, true) {
-            bench.error(
-                *place,
-                format!("`namespaces` names {name} twice"),
-                "once is enough",
-            );
-        }
-    }
-    all
 }
 
 fn hostname(written: &Vassal, namespaces: Namespaces, bench: &mut Bench<'_>) -> Option<String> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::definition::Definition;
 use super::file_name::name_of;
 use super::judge::{self, Bench};
+use super::judge_namespaces;
 use super::judge_owner;
 use super::judge_settings;
 use super::kinds::WordOr;
@@ -113,6 +114,9 @@ pub fn definition_of(
         if let Some(definition) = &mut value {
             definition.identity = identity;
         }
+    }
+    if let Some(definition) = &mut value {
+        judge_namespaces::pass_on(definition, world);
     }
     finish(report, value)
 }

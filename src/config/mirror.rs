@@ -39,7 +39,8 @@ mirror! {
         capabilities: List<Capability>,
         /// No program that the command starts gains privileges (set-user-ID). Default: true.
         no_new_privileges: bool,
-        /// Namespaces beside the network namespace, which every vassal has. Default: [pid, mount, uts, ipc].
+        /// Namespaces beside the network namespace, which every vassal has. In a user namespace the vassal is root, and
+        /// nobody but its user outside. Default: [pid, mount, uts, ipc].
         namespaces: List<NamespaceWord>,
         /// What it may use of the machine, with everything that it starts.
         limits: Limits,

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::namespaces::IdRange;
+
 /// The host as far as the checks need it.
 pub trait World {
     /// The user of that name or number; `None` if the host knows none.
@@ -16,6 +18,12 @@ pub trait World {
     fn is_directory(&self, path: &Path) -> bool;
     /// What ids the emperor can give to a vassal.
     fn identities(&self) -> Identities;
+
+    /// The ids that the host has set aside for `user` to give to others (subuid(5), subgid(5)), where the emperor can
+    /// pass them on: users, then groups.
+    fn subordinates(&self, _user: &str, _uid: u32) -> (Option<IdRange>, Option<IdRange>) {
+        (None, None)
+    }
 
     /// The user that the user database has under this number; `None` if it has none.
     fn user_of(&self, uid: u32) -> Option<User> {

@@ -41,21 +41,28 @@ use super::state::StateFiles;
 use super::tree::Tree;
 use super::tun::Tun;
 use super::upgrade::Inherited;
+use super::userns;
 
 /// Vassals whose namespaces are entered at one time.
 const AT_ONCE: usize = 16;
 
-/// A process that an emperor left behind in this run directory, whichever.
+/// What an emperor left behind in this run directory of its own user namespace: a process in it, or the namespace itself.
 pub fn witness(run: &Path) -> Option<OwnedFd> {
     let boot = process::boot();
     let records = StateFiles::peek(run);
-    let bodies = records.into_iter().filter_map(|record| match record.kept {
-        Kept::Alive(body) if record.boot == boot => Some(body),
+    let mut bodies = records.into_iter().filter_map(|record| match record.kept {
+        Kept::Alive(body) if record.boot == boot => Some((body, record.under.namespaces.user)),
         Kept::Alive(_) | Kept::Unborn { .. } | Kept::Waiting { .. } | Kept::Idle | Kept::Down { .. } => None,
     });
-    bodies
-        .filter_map(|body| body.process.open())
-        .find(|pidfd| !process::has_ended(pidfd))
+    bodies.find_map(|(body, user)| {
+        let pidfd = body.process.open()?;
+        let above = user.map(|_| userns::above(body.process.pid));
+        // In this order: what was opened by its number was the process's own if that has not ended.
+        if process::has_ended(&pidfd) {
+            return None;
+        }
+        above.map_or(Ok(pidfd), |above| above).ok()
+    })
 }
 
 impl Daemon {

@@ -79,6 +79,8 @@ impl fmt::Display for HostError {
 pub enum Doing {
     StandIn,
     Clone,
+    CloneWithUser,
+    MapVassal,
     OpenTunDevice,
     CreateTun,
     AttachTun,
@@ -127,6 +129,8 @@ impl fmt::Display for Doing {
         f.write_str(match self {
             Self::StandIn => "starting the emperor beside",
             Self::Clone => "creating the namespaces of",
+            Self::CloneWithUser => "creating the namespaces, with a user namespace, of",
+            Self::MapVassal => "giving users and groups to the user namespace of",
             Self::OpenTunDevice => "opening",
             Self::CreateTun => "creating the tun",
             Self::AttachTun => "attaching to the tun",
@@ -181,6 +185,21 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
     match (doing, errno) {
         (Doing::Clone, Errno::EPERM) => Some("run as root, or allow unprivileged user namespaces"),
         (Doing::Clone, Errno::ENOSPC) => Some("raise user.max_net_namespaces and its siblings"),
+        (Doing::CloneWithUser, Errno::ENOSPC | Errno::EUSERS) => Some(
+            "raise user.max_user_namespaces (0 = there are to be none), user.max_net_namespaces and their siblings, or take user from its namespaces",
+        ),
+        (Doing::CloneWithUser, Errno::EPERM) => Some(
+            "in a chroot, or under a policy against user namespaces, there are none (user_namespaces(7)); take user from its namespaces",
+        ),
+        (Doing::CloneWithUser, Errno::EINVAL) => {
+            Some("this kernel has no user namespaces (CONFIG_USER_NS); take user from its namespaces")
+        }
+        (Doing::MapVassal, Errno::EPERM) => Some(
+            "the emperor cannot give what it has not itself (/proc/self/uid_map and gid_map): name another user, or take his subordinate ids out of /etc/subuid and /etc/subgid",
+        ),
+        (Doing::MapVassal, Errno::EINVAL) => Some(
+            "its user or one of its groups lies among the subordinate ids of /etc/subuid or /etc/subgid, or there are too many groups",
+        ),
         (Doing::OpenTunDevice, Errno::EACCES | Errno::EPERM) => {
             Some("make /dev/net/tun accessible (chmod 0666 /dev/net/tun is the usual setting)")
         }
@@ -269,7 +288,12 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
             Some("it starts processes faster than they can be moved")
         }
         (
-            Doing::Clone | Doing::EnterNamespace | Doing::Listen | Doing::StartWorker | Doing::OpenLog,
+            Doing::Clone
+            | Doing::CloneWithUser
+            | Doing::EnterNamespace
+            | Doing::OpenLog
+            | Doing::Listen
+            | Doing::StartWorker,
             Errno::EAGAIN,
         ) => Some(
             "no more processes are allowed here: raise the emperor's limit (LimitNPROC= or TasksMax= of its unit, pids.max of its cgroup)",

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, getgrouplist};
 
+use crate::config::namespaces::IdRange;
 use crate::config::world::{Identities, User, World};
 
 use super::init::OURSELVES;
+use super::rootless;
 
 /// The host as it is.
 pub struct Facts {
@@ -71,6 +73,14 @@ impl World for Facts {
 
     fn identities(&self) -> Identities {
         self.identities
+    }
+
+    fn subordinates(&self, user: &str, uid: u32) -> (Option<IdRange>, Option<IdRange>) {
+        match self.identities {
+            Identities::Any => rootless::subordinates(user, uid),
+            // The files count ids as the host does.
+            Identities::Mapped { .. } | Identities::OwnOnly => (None, None),
+        }
     }
 
     fn user_of(&self, uid: u32) -> Option<User> {

@@ -40,6 +40,7 @@ use super::spawn::{self, Cradle, Newborn};
 use super::strays;
 use super::tree::Tree;
 use super::tun::{self, Tun};
+use super::userns;
 
 /// Packets that may wait in a vassal's tun. The kernel's 500 overflows under a burst of super-frames.
 pub const QUEUE_LENGTH: u32 = 1000;
@@ -295,7 +296,9 @@ impl Birth {
             let tree = Tree::plant(path, &self.definition.name, pid).map_err(|error| error.to_string())?;
             body.tree = Some(tree);
         }
-        self.limit(pid).map_err(|error| error.to_string())?;
+        self.limit(pid)
+            .and_then(|()| userns::settle(pid, &self.definition))
+            .map_err(|error| error.to_string())?;
         let (tun, (netns, index), sockets, theirs) = self
             .give_network(&newborn)
             .await
@@ -398,10 +401,7 @@ fn plan(definition: &Definition, given: Option<u64>) -> Plan {
         hostname: definition.hostname.clone(),
         mounts: namespaces.mount,
         proc: namespaces.pid && namespaces.mount,
-        identity: definition
-            .identity
-            .as_ref()
-            .map(|who| (who.uid, who.gid, who.groups.clone())),
+        identity: userns::identity(definition),
         listens: definition.listens(),
         nofile: definition.limits.nofile,
         nofile_given: given,

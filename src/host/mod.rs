@@ -51,6 +51,7 @@ pub mod tree;
 pub mod tun;
 pub mod upgrade;
 pub mod uplink;
+pub mod userns;
 mod vigil;
 pub mod watch;
 mod way;

@@ -19,6 +19,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Gid, Uid, User};
 use serde::{Deserialize, Serialize};
 
+use crate::config::namespaces::IdRange;
 use crate::config::places::Places;
 use crate::config::world::Identities;
 
@@ -50,7 +51,7 @@ impl Station {
 }
 
 /// Becomes root of an own user, network and mount namespace, unless this is root already. `left` is a process of
-/// an earlier emperor, whose user namespace is entered.
+/// an earlier emperor, or its user namespace, which is entered.
 pub fn enter(left: Option<&OwnedFd>) -> Result<Station, HostError> {
     tun_is_accessible()?;
     if Uid::effective().is_root() {
@@ -180,6 +181,17 @@ impl MapHelper {
             .success()
             .then_some((self.uids + 1, self.gids + 1))
     }
+}
+
+/// The ids that a user may give to others: users, then groups. subuid(5), subgid(5)
+pub(super) fn subordinates(name: &str, id: u32) -> (Option<IdRange>, Option<IdRange>) {
+    let range = |(first, count)| IdRange { first, count };
+    let of = |file| {
+        subordinate(file, name, id)
+            .map(range)
+            .filter(|range| range.count > 0)
+    };
+    (of("/etc/subuid"), of("/etc/subgid"))
 }
 
 /// The first range of subordinate ids of a user, as (first, count). subuid(5)

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -18,7 +19,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, pipe2};
 
 use crate::config::Definition;
-use crate::config::definition::Namespaces;
+use crate::config::namespaces::Namespaces;
 use crate::emperor::state::End;
 use crate::sys::clone::{Stage, clone_into};
 use crate::sys::process::status_of_reaped;
@@ -38,15 +39,20 @@ pub struct Cradle {
 impl Cradle {
     /// Opens both. `/proc/self/exe` is opened now, so that births go on after the file was replaced.
     pub fn new(nofile: Option<u64>) -> Result<Self, HostError> {
-        let open = |path: &str| {
+        Self::of(Path::new("/proc/self/exe"), nofile)
+    }
+
+    /// The same with this program at another place.
+    pub fn of(program: &Path, nofile: Option<u64>) -> Result<Self, HostError> {
+        let open = |path: &Path| {
             File::open(path)
                 .map(OwnedFd::from)
-                .map_err(|e| HostError::from_io(Doing::Open, path, &e))
+                .map_err(|e| HostError::from_io(Doing::Open, path.display().to_string(), &e))
         };
         Ok(Self {
             nofile,
-            program: open("/proc/self/exe")?,
-            null: open("/dev/null")?,
+            program: open(program)?,
+            null: open(Path::new("/dev/null"))?,
         })
     }
 
@@ -56,7 +62,11 @@ impl Cradle {
         definition: &Definition,
         output: BorrowedFd<'_>,
     ) -> Result<Newborn, HostError> {
-        let failed = |errno| HostError::new(Doing::Clone, definition.name.as_str(), errno);
+        let doing = match definition.namespaces.user {
+            Some(_) => Doing::CloneWithUser,
+            None => Doing::Clone,
+        };
+        let failed = |errno| HostError::new(doing, definition.name.as_str(), errno);
         let (family, kind) = (AddressFamily::Unix, SockType::Stream);
         let (theirs_gate, gate) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).map_err(failed)?;
         let (report, theirs_report) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
@@ -89,6 +99,7 @@ fn flags(namespaces: Namespaces) -> u64 {
         uts,
         ipc,
         cgroup,
+        user,
     } = namespaces;
     [
         (true, libc::CLONE_NEWNET),
@@ -97,6 +108,8 @@ fn flags(namespaces: Namespaces) -> u64 {
         (uts, libc::CLONE_NEWUTS),
         (ipc, libc::CLONE_NEWIPC),
         (cgroup, libc::CLONE_NEWCGROUP),
+        // The kernel makes it first, so that it owns the others. user_namespaces(7)
+        (user.is_some(), libc::CLONE_NEWUSER),
     ]
     .into_iter()
     .filter(|(wanted, _)| *wanted)

@@ -10,6 +10,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
+/// `CLONE_NEWUSER`.
+const NEW_USER: u64 = 0x1000_0000;
+
 /// What the child becomes: a program with its arguments and file descriptors, ready to exec.
 pub struct Stage<'a> {
     program: BorrowedFd<'a>,
@@ -91,6 +94,56 @@ impl<'a> Stage<'a> {
     }
 }
 
+/// What `capset(2)` takes; `linux/capability.h`.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// One half of the sets of `capset(2)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CapabilitySets {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Has the capabilities of a process that was just cloned into a user namespace outlast its exec: as ambient ones
+/// (Linux 4.3), because before the namespace has a map nobody is root in it. capabilities(7)
+///
+/// False if a system call fails.
+fn keep_capabilities() -> bool {
+    /// `_LINUX_CAPABILITY_VERSION_3`.
+    const VERSION: u32 = 0x2008_0522;
+    /// What the kernel does not know of these it leaves out.
+    const ALL: CapabilitySets = CapabilitySets {
+        effective: u32::MAX,
+        permitted: u32::MAX,
+        inheritable: u32::MAX,
+    };
+    let mut header = CapabilityHeader {
+        version: VERSION,
+        pid: 0,
+    };
+    let sets = [ALL; 2];
+    // SAFETY: version 3 reads two halves, and both arguments outlive the call.
+    if unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) } < 0 {
+        return false;
+    }
+    for capability in 0..64 {
+        // SAFETY: the arguments are numbers.
+        let answer =
+            unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) };
+        if answer < 0 {
+            // EINVAL: there are no more.
+            return capability > 0 && Errno::last() == Errno::EINVAL;
+        }
+    }
+    true
+}
+
 /// A child that was just made.
 pub struct Child {
     /// Its process id in the caller's pid namespace.
@@ -102,7 +155,7 @@ pub struct Child {
 /// Clones the calling thread into a process with `namespaces` (`CLONE_NEW…` flags) that becomes `stage`.
 ///
 /// All signals are blocked in the child, so that no handler of this process runs in it; the stage unblocks
-/// them. Linux 5.3 (`clone3`), with `CLONE_PIDFD`.
+/// them. In a user namespace of its own the stage has every capability, and no id before somebody writes the maps. Linux 5.3 (`clone3`), with `CLONE_PIDFD`.
 pub fn clone_into(namespaces: u64, stage: &Stage<'_>) -> Result<Child, Errno> {
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
@@ -131,7 +184,9 @@ fn clone3(namespaces: u64, stage: &Stage<'_>) -> Result<(u32, RawFd), Errno> {
     };
     match answer {
         0 => {
-            stage.enter();
+            if namespaces & NEW_USER == 0 || keep_capabilities() {
+                stage.enter();
+            }
             // SAFETY: _exit takes a number, runs no destructors and does not return.
             unsafe { libc::_exit(126) }
         }

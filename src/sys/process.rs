@@ -81,6 +81,34 @@ pub fn translate_pid(namespace: impl AsFd, pid: i32) -> Result<u32, Errno> {
     u32::try_from(Errno::result(answer)?).map_err(|_| Errno::ESRCH)
 }
 
+/// The user namespace that encloses `namespace` (an open `/proc/PID/ns/user`); `EPERM` if ours is not above it. Linux 4.9.
+pub fn parent_namespace(namespace: impl AsFd) -> Result<OwnedFd, Errno> {
+    /// `NS_GET_PARENT` of `linux/nsfs.h`.
+    const REQUEST: libc::c_ulong = nix::request_code_none!(0xb7, 0x2) as _;
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: this request takes no argument.
+    let answer = unsafe { libc::ioctl(fd, REQUEST as _) };
+    own(Errno::result(answer)?.into())
+}
+
+/// Raises the hard limit of the process `pid` to `least`, if it is lower; `EPERM` without CAP_SYS_RESOURCE on the host.
+pub fn raise_hard_limit(pid: u32, resource: Resource, least: u64) -> Result<(), Errno> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a null new limit is allowed, and `limit` outlives the call.
+    Errno::result(unsafe { libc::prlimit(pid, resource as _, std::ptr::null(), &raw mut limit) })?;
+    if limit.rlim_max >= least {
+        return Ok(());
+    }
+    limit.rlim_max = least;
+    // SAFETY: a null old limit is allowed, and `limit` outlives the call.
+    Errno::result(unsafe { libc::prlimit(pid, resource as _, &raw const limit, std::ptr::null_mut()) })
+        .map(drop)
+}
+
 /// Duplicates a descriptor to a number from `least` on, closed by exec.
 pub fn lift(fd: impl AsFd, least: RawFd) -> Result<OwnedFd, Errno> {
     let number = nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(least))?;

@@ -51,6 +51,7 @@ pub(in crate::config) enum NamespaceWord {
     Mount,
     Uts,
     Ipc,
+    User,
     Cgroup,
 }
 
@@ -137,6 +138,7 @@ impl Choice for NamespaceWord {
         ("mount", Self::Mount),
         ("uts", Self::Uts),
         ("ipc", Self::Ipc),
+        ("user", Self::User),
         ("cgroup", Self::Cgroup),
     ];
 }

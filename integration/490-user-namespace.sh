@@ -1,0 +1,140 @@
+# A user namespace of its own: inside the vassal is root, outside it is nobody but its user, before and after a crash.
+#
+#   host            0 root    4242 alice            300000 … 300099 alice's subordinates
+#                      ×          ║                     ║
+#   one (vassal)               0 root                 1 … 100
+#
+#   one 10.107.0.2 ── router ── two 10.107.0.3, the usual kind
+
+. "$(dirname "$0")/lib.sh"
+
+# The host's files of users, as only this scenario sees them.
+for file in passwd group; do cp /etc/$file "$W/$file"; done
+printf 'alice:x:4242:4242::/home/alice:/bin/sh\nbob:x:4343:4343::/:/bin/sh\n' >>"$W/passwd"
+printf 'alice:x:4242:\nbob:x:4343:\nclub:x:4300:\n' >>"$W/group"
+echo 'alice:300000:100' >"$W/subuid"
+echo 'alice:400000:50' >"$W/subgid"
+for file in passwd group subuid subgid; do
+  [ -e /etc/$file ] || { : >/etc/$file; }
+  mount --bind "$W/$file" /etc/$file
+done
+mkdir "$W/alices"
+chown 4242:4242 "$W/alices"
+echo secret >"$W/roots"
+chmod 600 "$W/roots"
+echo club >"$W/clubs"
+chgrp 4300 "$W/clubs"
+chmod 640 "$W/clubs"
+printf 'router: {address: [10.107.0.1/24, "fd00:107::1/64"]}\n' >"$SETTINGS"
+
+# What it finds from inside, in its output; a line a question.
+cat >"$PUB/inside.sh" <<'S'
+echo "who $(id -u) $(id -g) $(id -G)"
+echo "uids $(tr -s ' \n' ' ' </proc/self/uid_map)"
+echo "gids $(tr -s ' \n' ' ' </proc/self/gid_map)"
+echo "first $$ $(ls /proc | grep -c '^[0-9]*$')"
+echo "named $(hostname)"
+echo "links $(ls /sys/class/net | sort | paste -sd' ')"
+echo "nofile $(ulimit -Hn)"
+try() { if "$@" >/dev/null 2>&1; then echo yes; else echo no; fi; }
+echo "roots-file $(try cat "$W/roots")"
+echo "clubs-file $(try cat "$W/clubs")"
+echo "chown-of-roots $(try chown 0 "$W/roots")"
+echo "own-file $(try touch "$W/alices/made")"
+echo "give-to-subordinate $(try chown 7:7 "$W/alices/made")"
+echo "mount $(try mount -t tmpfs none /mnt)"
+echo "device $(try mknod "$W/alices/null" c 1 3)"
+echo "hosts-hostname $(try nsenter -t 1 -u hostname taken)"
+echo "sysctl-of-the-host $(try sh -c 'echo 1 >/proc/sys/kernel/panic')"
+echo "ping $(try ping -q -c 2 -i 0.2 -W 2 10.107.0.3)"
+echo "route $(try ip route replace 192.0.2.0/24 dev tun0)"
+echo "end"
+S
+# said NAME WORD: what it said of that.
+said() { sed -n "s/^$2 //p" "$LOGS/$1.log"; }
+
+before=$(belongings)
+start_emperor
+drop_vassal two <<'Y'
+command: [mini-emperor, demo, serve, --port, "8080"]
+network: {address: [10.107.0.3, "fd00:107::3"]}
+Y
+# More open files than the emperor itself may have, if this machine lets its root (CAP_SYS_RESOURCE).
+files=$(prlimit --pid $EMPEROR_PID --nofile -o HARD --noheadings | tr -d ' ')
+files=$((files + 1000))
+prlimit --nofile=$files:$files true 2>/dev/null || files=$((files - 2000))
+drop_vassal one <<Y
+command: [/bin/sh, -c, ". $PUB/inside.sh; exec sleep infinity"]
+env: {W: $W}
+user: alice
+groups: [club]
+hostname: inner
+namespaces: [pid, mount, uts, ipc, cgroup, user]
+capabilities: [NET_ADMIN, NET_RAW, SYS_ADMIN, CHOWN, DAC_OVERRIDE, FOWNER, SETUID]
+limits: {nofile: $files}
+network: {address: [10.107.0.2, "fd00:107::2"]}
+Y
+wait_running one
+wait_running two
+check "it has said all" wait_for 20 grep -qx end "$LOGS/one.log"
+pid=$(vassal_pid one)
+
+# ---- who is who
+map() { tr -s ' \n' ' ' <"/proc/$pid/$1" | sed 's/^ //; s/ $//'; }
+check "it is in another user namespace than the emperor" fails is "$(readlink /proc/$EMPEROR_PID/ns/user)" readlink "/proc/$pid/ns/user"
+check "so is its network: it belongs to that namespace" is "$(readlink "/proc/$pid/ns/user")" \
+  "$PYTHON" -c 'import fcntl, os, sys
+fd = fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0xb701)
+print("user:[%d]" % os.fstat(fd).st_ino)' "/proc/$pid/ns/net"
+check "root is alice, subordinates follow" is "0 4242 1 1 300000 100" map uid_map
+check "groups too, and club keeps its number" is "0 4242 1 1 400000 50 4300 4300 1" map gid_map
+check "outside it is alice" is "4242 4242 4242 4242" awk '/^Uid/{print $2, $3, $4, $5}' "/proc/$pid/status"
+check "with her groups" is "4300" awk '/^Groups/{$1=""; print $2}' "/proc/$pid/status"
+check "inside it is root" is "0 0 0 4300" said one who
+check "it sees the same maps" is " 0 4242 1 1 300000 100 " said one uids
+check "it has what its definition names and nothing else" is 000000000020308b \
+  awk '/^CapEff/{print $2}' "/proc/$pid/status"
+check "and can never have more" is 000000000020308b awk '/^CapBnd/{print $2}' "/proc/$pid/status"
+
+# ---- all the other namespaces together with it
+check "it is process 1 and sees no other" says "1 " said one first
+check "it has its host name" is inner said one named
+check "the host has not" fails is inner hostname
+check "its /sys shows its own network" is "lo tun0" said one links
+check "it has its limit of open files" is $files said one nofile
+
+# ---- what it can do, and what not
+check "it cannot read a file of the host's root" is no said one roots-file
+check "nor own it" is no said one chown-of-roots
+check "it can read what its group may" is yes said one clubs-file
+check "it can write what is its user's" is "4242" stat -c %u "$W/alices"
+check "and did" is yes said one own-file
+check "it can give that to a subordinate user" is "300006:400006" stat -c %u:%g "$W/alices/made"
+check "it can mount" is yes said one mount
+check "which the host does not see" fails grep -q ' /mnt ' /proc/self/mounts
+check "it can make no device" is no said one device
+check "nor change what is the whole machine's" is no said one sysctl-of-the-host
+check "it can change its routes" is yes said one route
+check "it pings the other through the router" is yes said one ping
+check "the other reaches it" in_vassal two ping -q -c 2 -i 0.2 -W 2 10.107.0.2
+check "over IPv6 too" in_vassal one ping -q -c 2 -i 0.2 -W 2 fd00:107::3
+check "the host reaches it" ping -q -c 2 -i 0.2 -W 2 10.107.0.2
+
+# ---- adoption
+maps=$(map uid_map)/$(map gid_map)
+kill_emperor
+check "after a kill -9 another emperor gets ready" start_emperor
+check "and has the same process" same_pid one "$pid"
+check "with the same maps" is "$maps" echo "$(map uid_map)/$(map gid_map)"
+check "and its network" in_vassal two ping -q -c 2 -i 0.2 -W 2 10.107.0.2
+check "an upgrade" "$EMPEROR" upgrade --config "$SETTINGS"
+check "has the same process too" same_pid one "$pid"
+check "and its network" in_vassal two ping -q -c 2 -i 0.2 -W 2 10.107.0.2
+
+# ---- its end
+rm "$VASSALS/one.yaml"
+check "it can be stopped" wait_gone one
+rm "$VASSALS/two.yaml"
+wait_gone two
+check "the emperor ends with 0" stop_emperor
+check "the host is as it was" wait_for 5 is "$before" belongings
