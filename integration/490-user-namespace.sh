@@ -131,10 +131,81 @@ check "an upgrade" "$EMPEROR" upgrade --config "$SETTINGS"
 check "has the same process too" same_pid one "$pid"
 check "and its network" in_vassal two ping -q -c 2 -i 0.2 -W 2 10.107.0.2
 
+# ---- beside whatever else a definition can say, and without a pid namespace
+cat >"$PUB/ready.py" <<'P'
+import os, socket, time
+print("who", os.getuid(), os.geteuid(), flush=True)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+    s.sendto(b"READY=1\nSTATUS=root inside", "\0" + os.environ["NOTIFY_SOCKET"][1:])
+if os.fork() == 0:
+    os.setsid()
+    print("child", flush=True)
+time.sleep(1e9)
+P
+drop_vassal three <<Y
+command: [$PYTHON, $PUB/ready.py]
+namespaces: [user]
+ready: notify
+limits: {pids: 20, core: 0}
+stop: {timeout: 1s}
+hooks:
+  pre_start: [/bin/sh, -c, "tr -s ' ' </proc/\$MINI_EMPEROR_PID/uid_map >$W/hook"]
+  post_stop: [/bin/sh, -c, "echo \$MINI_EMPEROR_UID \$MINI_EMPEROR_END_SIGNAL >$W/stopped"]
+Y
+check "without a user of its own it is nobody outside" wait_running three
+nobody=$(id -u nobody)
+pid=$(vassal_pid three)
+check "and root inside" wait_for 10 grep -qx "who 0 0" "$LOGS/three.log"
+check "its hook before the start finds it mapped" is " 0 $nobody 1" cat "$W/hook"
+check "it is nobody" is "$nobody" stat -c %u "/proc/$pid"
+check "it has no capability" is 0000000000000000 awk '/^CapEff/{print $2}' "/proc/$pid/status"
+check "nor can have one" is 0000000000000000 awk '/^CapBnd/{print $2}' "/proc/$pid/status"
+check "it is heard" wait_for 10 vassal_field three '.ready and .status == "root inside"'
+wait_for 10 grep -qx child "$LOGS/three.log"
+rm "$VASSALS/three.yaml"
+check "it can be stopped, with what it left its session to" wait_gone three
+alive() { pgrep -f "$PUB/[r]eady.py"; }
+check "whole" wait_for 5 fails alive
+check "its hook after the end has run, with the user outside" wait_for 5 is "$nobody 15" cat "$W/stopped"
+
 # ---- its end
 rm "$VASSALS/one.yaml"
-check "it can be stopped" wait_gone one
+check "the first can be stopped" wait_gone one
 rm "$VASSALS/two.yaml"
 wait_gone two
 check "the emperor ends with 0" stop_emperor
 check "the host is as it was" wait_for 5 is "$before" belongings
+
+# ---- where owners are tenants
+mkdir "$W/homes"
+install -d -o 4242 -g 4242 "$W/homes/alice"
+printf 'run_as_owner: true\nvassals: %s\n' "$W/homes/alice" >>"$SETTINGS"
+mark
+"$EMPEROR" run --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
+EMPEROR_PID=$!
+wait_for 15 logged "emperor ready"
+# put NAME <YAML: alice's own shell writes it.
+put() { setpriv --reuid 4242 --regid 4242 --clear-groups -- sh -c 'umask 022; cat >"$0.tmp" && mv "$0.tmp" "$0.yaml"' "$W/homes/alice/$1"; }
+put hers <<Y
+command: [/bin/sh, -c, "id -u; cat $W/roots; echo end; exec sleep infinity"]
+namespaces: [pid, mount, uts, ipc, cgroup, user]
+Y
+check "a tenant's vassal can have a user namespace" wait_running hers
+pid=$(vassal_pid hers)
+check "in all of these namespaces it is not the emperor's" is 7 \
+  sh -c "for kind in user net pid mnt uts ipc cgroup; do [ /proc/$pid/ns/\$kind -ef /proc/$EMPEROR_PID/ns/\$kind ] || echo \$kind; done | wc -l"
+check "root is its owner, with her subordinates" is "0 4242 1 1 300000 100" map uid_map
+check "it is root inside" wait_for 10 grep -qx 0 "$LOGS/hers.log"
+check "and cannot read what is root's" wait_for 10 sh -c "grep -qx end $LOGS/hers.log && ! grep -q secret $LOGS/hers.log"
+check "it has no capability" is 0000000000000000 awk '/^CapEff/{print $2}' "/proc/$pid/status"
+mark
+put greedy <<Y
+command: [/bin/sleep, infinity]
+namespaces: [pid, mount, uts, ipc, user]
+capabilities: [SYS_ADMIN]
+Y
+check "capabilities are the operator's here, too" wait_for 10 logged greedy.yaml '`capabilities` is not the owner'
+rm "$W/homes/alice/"*.yaml
+check "her vassal ends with its file" wait_gone hers
+check "the emperor ends with 0" stop_emperor
+check "nothing is left" wait_for 5 is "$before" belongings
