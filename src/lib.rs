@@ -110,6 +110,9 @@
 //! - **An owner's file is judged by its descriptor, its way by the directories that were walked** ([`host::owner`]).
 //!   Group and others may write to neither, not even a group of one: whether a group is private cannot be known. What
 //!   an owner may write is a list of keys; a key that is in no list is the operator's.
+//! - **In a user namespace a vassal is root and nobody but its user** ([`config::namespaces`], [`host::userns`]). More ids
+//!   than its own are mapped only where the host has set them aside for that user: any other range would be somebody
+//!   else's. `capabilities` mean what they always do, so that being root gives none that the definition does not name.
 //! - **There is one way to go on** ([`host::adopt`]), after a crash, a restart that kept the vassals, and an upgrade.
 //!   It trusts nothing that can be looked at: a pid with the time its process began, a namespace and an interface
 //!   by their numbers. What differs is ended and started anew.
