@@ -200,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_before_there_were_any_has_none() {
+        let text = r#"{"pid":true,"mount":true,"uts":false,"ipc":true,"cgroup":false}"#;
+        let namespaces: Namespaces = serde_json::from_str(text).unwrap();
+        assert_eq!(namespaces.user, None);
+        assert!(namespaces.pid && !namespaces.uts);
+    }
+
+    #[test]
     fn what_lies_beyond_all_numbers_does_not_overflow() {
         let gids = Some(IdRange {
             first: u32::MAX,
