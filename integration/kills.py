@@ -1,80 +1,77 @@
 """Kills an emperor at random moments of births, edits and stops, starts another, and looks at everything.
 
-kills.py EMPEROR SETTINGS VASSALS RUN LOG    KILLS=N: how often (200); SEED=N: plays the same again
+kills.py EMPEROR SETTINGS VASSALS RUN LOG PUB    KILLS=N: how often (200); SEED=N: plays the same again
 
-What must hold after each: one process for each definition, under its newest text, and the same as before if nothing
-was done to it; as many network namespaces, ports of the router, FIFOs, cgroups and sockets as there should be; one
-uplink, one table; no init stage that waits; nothing of what is removed.
+What must hold after each: one process for each definition, under its newest text; a vassal that nobody has touched has
+the process and the addresses that it had; and the census finds nothing of what is removed, and nothing twice.
 """
 
-import glob
-import json
 import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 
-EMPEROR, SETTINGS, VASSALS, RUN, LOG = sys.argv[1:]
+from census import Census
+
+EMPEROR, SETTINGS, VASSALS, RUN, LOG, PUB = sys.argv[1:]
 KILLS = int(os.environ.get("KILLS", "200"))
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
-KINDS = ["plain", "plain", "tree", "tree", "stubborn", "crasher", "speaker", "asleep", "asleep", "hooked", "limited"]
-NAMES = [f"v{n}" for n in range(len(KINDS))]
-TAG = re.compile(rb"\0(74[0-9]{6})\0")
+# Cgroups are the machine's; no other scenario has vassals of these names.
+STEM = f"k{SEED:x}-"
+KIND_OF = {STEM + name: name.rstrip("0123456789") for name in [
+    "plain", "plain2", "tree", "stubborn", "crasher", "notify", "bytes", "demand", "demand2", "hooks", "limits"]}
+NAMES = list(KIND_OF)
+# Without it a crasher dies in the midst of everything; with it, it settles.
+CALM = f"{PUB}/calm"
+SOCKETS, HOOKED = "/run/scenario/sock", "/run/scenario/hooked"
 PORTS = re.compile(r" status uplink=.* vassals=([0-9]+) ")
+SPEAKS = "{timeout: 2s, signal: %s}\nrestart: {delay: 100ms}\nwatchdog: 5s\nready: %s\n"
 generation = 0
-wanted = {}  # name -> (tag, kind)
-pids = {}  # name -> pid, of those that nothing was done to since they were seen
-SOCKETS = "/run/scenario/sockets"
-SPEAKER = """
-import os, socket, time
-def say(words):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
-        try:
-            to.sendto(words, chr(0) + os.environ["NOTIFY_SOCKET"][1:])
-        except OSError:
-            pass  # there is no emperor at the moment
-say(b"READY=1")
-while True:
-    say(b"WATCHDOG=1")
-    time.sleep(0.2)
-"""
+known = {}  # name -> (pid, network namespace, addresses) of what was running and has not been touched since
 
 
 def definition(name, kind, tag):
+    """The YAML of one vassal."""
+    command, rest = f"exec sleep {tag}", ""
     if kind == "stubborn":
         command = f"trap '' TERM; sleep {tag} & while :; do wait; done"
         rest = "stop: {signal: TERM, timeout: 200ms}\n"
     elif kind == "tree":
-        command = f"sleep {tag} & exec sleep {tag}"
-        rest = "namespaces: [mount]\n"
+        command, rest = f"sleep {tag} & exec sleep {tag}", "namespaces: [mount]\n"
     elif kind == "crasher":
-        command = f"sleep 0.03; [ -e /run/scenario/pub/calm ] && exec sleep {tag}; exit 1"
+        command = f"sleep 0.03; [ -e {CALM} ] && exec sleep {tag}; exit 1"
         rest = "restart: {delay: 100ms, max_delay: 100ms}\n"
-    elif kind == "speaker":
-        command, rest = f'exec {sys.executable} /run/scenario/pub/speaker.py {tag}', "ready: notify\nwatchdog: 3s\n"
-    else:
-        command, rest = f"exec sleep {tag}", {
-            "plain": "",
-            "asleep": f"on_demand: {{socket: {SOCKETS}/{name}, idle: 1h}}\n",
-            "hooked": "hooks: {pre_start: {command: [/bin/sleep, '0.01']}, post_stop: {command: [/bin/sleep, '0.02']}}\n",
-            "limited": "limits: {pids: 20}\n",
-        }[kind]
-    return f'command: [/bin/sh, -c, "{command}", sh, "{tag}"]\n{rest}'
+    elif kind in ("notify", "bytes"):
+        command = f"exec {sys.executable} {PUB}/speaker.py {kind} {tag}"
+        rest = "stop: " + SPEAKS % (("TERM", "notify") if kind == "notify" else ("emperor", "emperor"))
+    elif kind == "demand":
+        rest = f"on_demand: {{socket: {SOCKETS}/{name}.{tag}}}\n"
+    elif kind == "hooks":
+        made = f"[/bin/sh, -c, 'mkdir -p {HOOKED}/{name}', kills-hook, x]"
+        short = "[/bin/sh, -c, 'sleep 0.01', kills-hook, x]"
+        rest = f"hooks: {{pre_start: {made}, post_start: {short}, pre_stop: {short}, post_stop: {short}}}\n"
+    elif kind == "limits":
+        rest = "limits: {memory: 64MiB, pids: 20}\n"
+    # What a crasher does before it settles is not to be taken for a settled one.
+    own = "x" if kind == "crasher" else tag
+    return f'# {kind} {tag}\ncommand: [/bin/sh, -c, "{command}", sh, "{own}"]\n{rest}'
 
 
 def edit(name, live=False):
+    """Writes a definition: a new one, or the same with another live key."""
     global generation
-    if not (live and name in wanted):
+    there = census.definitions().get(name)
+    if live and there:
+        kind, tag = there
+        text = definition(name, kind, tag) + f"log: {{to: file, keep: {random_.randrange(9)}}}\n"
+    else:
         generation += 1
-        pids.pop(name, None)
-        wanted[name] = (f"74{generation:06}", KINDS[NAMES.index(name)])
-    tag, kind = wanted[name]
-    text = definition(name, kind, tag)
-    if live:
-        text += f"log: {{to: file, keep: {random_.randrange(9)}}}\n"
+        known.pop(name, None)
+        text = definition(name, KIND_OF[name], f"74{generation:06}")
     path = f"{VASSALS}/{name}.yaml"
     with open(path + ".tmp", "w") as file:
         file.write(text)
@@ -82,9 +79,14 @@ def edit(name, live=False):
 
 
 def remove(name):
-    pids.pop(name, None)
-    if wanted.pop(name, None):
+    known.pop(name, None)
+    if os.path.exists(f"{VASSALS}/{name}.yaml"):
         os.unlink(f"{VASSALS}/{name}.yaml")
+
+
+def change_all():
+    for name in NAMES:
+        random_.choice([edit, remove])(name)
 
 
 def start():
@@ -96,97 +98,16 @@ def start():
     return started
 
 
-def listing(directory):
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
-
-
-def processes():
-    for path in glob.glob("/proc/[0-9]*"):
-        try:
-            with open(path + "/cmdline", "rb") as file:
-                yield int(path[6:]), file.read()
-        except OSError:
-            pass
-
-
-def namespaces():
-    found = set()
-    for path in glob.glob("/proc/[0-9]*/ns/net"):
-        try:
-            found.add(os.readlink(path))
-        except OSError:
-            pass
-    return found
-
-
-def cgroups():
-    return set(glob.glob("/sys/fs/cgroup/**/mini-emperor.v*", recursive=True))
-
-
-def listening():
-    with open("/proc/net/unix") as table:
-        # The sixth field of one that listens is SS_UNCONNECTED, and its flags have __SO_ACCEPTCON.
-        return [line for line in table if SOCKETS in line and line.split()[3] == "00010000"]
-
-
-def wrong():
-    """Everything that is not as it must be."""
-    faults = []
-    running = list(processes())
-    tags = {}
-    for pid, line in running:
-        for tag in TAG.findall(line):
-            tags.setdefault(tag.decode(), []).append(pid)
-        if b"\0__init\0" in line:
-            faults.append(f"pid {pid} waits at a gate")
-    for name, (tag, kind) in wanted.items():
-        found = sorted(tags.pop(tag, []))
-        # tree: two sleeps; stubborn: a shell and its sleep; asleep: nobody has come.
-        count = {"tree": 2, "stubborn": 2, "asleep": 0}.get(kind, 1)
-        try:
-            with open(f"{RUN}/state/{name}.json") as file:
-                record = json.load(file)
-        except OSError:
-            faults.append(f"{name} has no record")
-            continue
-        if kind == "asleep":
-            if record["state"] != "idle" or found:
-                faults.append(f"{name} is {record['state']}: processes {found}")
-        elif record["state"] != "running" or "alive" not in record["kept"]:
-            faults.append(f"{name} is {record['state']}")
-        elif len(found) != count or record["pid"] not in found:
-            faults.append(f"{name} ({kind}, {tag}): record {record['pid']}, processes {found}")
-        elif pids.get(name, record["pid"]) != record["pid"]:
-            faults.append(f"{name} ({kind}, {tag}): nothing was done to it, and {pids[name]} is {record['pid']} now")
-    faults += [f"nobody wants {tag}: {found}" for tag, found in tags.items()]
-    awake = sum(kind != "asleep" for _, kind in wanted.values())
-    for what, found, right in [
-        ("records", listing(f"{RUN}/state"), len(wanted)),
-        ("FIFOs", listing(f"{RUN}/logs"), awake),
-        ("notes of hooks", listing(f"{RUN}/hooks"), 0),
-        ("network namespaces", namespaces() - BEFORE, awake),
-        ("sockets", listing(SOCKETS), len(wanted) - awake),
-        ("sockets that listen", listening(), len(wanted) - awake),
-        ("cgroups", cgroups() - CGROUPS,
-         sum(kind in ("tree", "limited") for _, kind in wanted.values())),
-        ("emperors", [pid for pid, line in running if b"\0run\0" + VASSALS.encode() in line], 1),
-        ("tuns", [line for line in subprocess.run(["ip", "-o", "link", "show", "type", "tun"], check=True,
-                  capture_output=True, text=True).stdout.splitlines()], 1),
-        ("tables", subprocess.run(["nft", "list", "tables"], check=True, capture_output=True,
-                                  text=True).stdout.splitlines(), 1),
-    ]:
-        if len(found) != right:
-            faults.append(f"{len(found)} {what}, not {right}: {sorted(found)}")
-    return faults
-
-
 def log_since(begin):
     with open(LOG, "rb") as log:
         log.seek(begin)
         return log.read().decode(errors="replace")
+
+
+def alive():
+    """Name -> record of each vassal that runs."""
+    records = {name: census.record(name) for name in census.definitions()}
+    return {name: record for name, record in records.items() if record and record["state"] == "running"}
 
 
 def wrong_ports(emperor):
@@ -201,8 +122,26 @@ def wrong_ports(emperor):
         if emperor.poll() is not None or time.monotonic() > end:
             return ["the emperor does not tell its ports"]
         time.sleep(0.005)
-    awake = sum(kind != "asleep" for _, kind in wanted.values())
-    return [] if int(found[1]) == awake else [f"{found[1]} ports, not {awake}"]
+    return [] if int(found[1]) == len(alive()) else [f"{found[1]} ports, not {len(alive())}"]
+
+
+def wrong_hooks(running):
+    return [f"{name} runs, and its pre_start has not" for name in running
+            if KIND_OF[name] == "hooks" and not os.path.isdir(f"{HOOKED}/{name}")]
+
+
+def identity(record):
+    return record["pid"], record["netns"], record["addresses"]
+
+
+def changed(running, woken):
+    """Who was not touched, and is not what he was; who was woken, and sleeps."""
+    faults = []
+    for name, was in known.items():
+        now = identity(running[name]) if name in running else None
+        if now != was:
+            faults.append(f"{name} was not touched: it was {was} and is {now}")
+    return faults + [f"{name} was woken and does not run" for name in woken if name not in running]
 
 
 def said(since):
@@ -212,9 +151,15 @@ def said(since):
     return (trouble or lines)[-5:]
 
 
-def settle(emperor, moment):
+def settle(emperor, moment, woken=()):
+    """Waits until everything is as it must be; `woken` are those that somebody has connected to."""
     end = time.monotonic() + 15
-    while faults := wrong() or wrong_ports(emperor):
+    while True:
+        running = alive()
+        lost = changed(running, woken)
+        faults = lost or census.faults(emperor.pid) or wrong_hooks(running) or wrong_ports(emperor)
+        if not faults:
+            break
         code = emperor.poll()
         if code is not None:
             faults = [f"the emperor ended with {code}"]
@@ -222,42 +167,52 @@ def settle(emperor, moment):
             told = " ".join(history[-3:])
             sys.exit(f"SEED={SEED}, kill {moment}, after {told}:\n  " + "\n  ".join(faults + said(emperor.log_begin)))
         time.sleep(0.02)
-    for name, (_, kind) in wanted.items():
-        if kind not in ("crasher", "asleep"):
-            with open(f"{RUN}/state/{name}.json") as file:
-                pids[name] = json.load(file)["pid"]
+    known.clear()
+    known.update((name, identity(record)) for name, record in running.items())
+
+
+def wake():
+    """Connects to the sockets of all that sleep; says whose they are."""
+    woken = []
+    for name, (kind, tag) in census.definitions().items():
+        if kind == "demand":
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(f"{SOCKETS}/{name}.{tag}")
+            woken.append(name)
+    return woken
 
 
 def disturb(emperor):
     """Something in whose midst the emperor is killed."""
-    what = random_.choice(["edit", "edit", "live", "remove", "all", "die", "stop", "upgrade"])
+    what = random_.choice(["edit", "edit", "live", "remove", "all", "die", "stop", "upgrade", "wake"])
+    there = sorted(census.definitions())
     if what == "stop":
-        pids.clear()
+        known.clear()
         emperor.send_signal(random_.choice([signal.SIGTERM, signal.SIGQUIT]))
     elif what == "upgrade":
         # Its outcome does not matter: the emperor that it asks is killed.
         helpers.append(subprocess.Popen([EMPEROR, "upgrade", "--config", SETTINGS], stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL))
-    elif what == "die" and wanted:
-        name = random_.choice(sorted(wanted))
-        pids.pop(name, None)
+    elif what == "die" and there:
+        name = random_.choice(there)
+        known.pop(name, None)
+        record = census.record(name)
         try:
-            with open(f"{RUN}/state/{name}.json") as file:
-                os.kill(json.load(file)["pid"] or 0x7FFFFFF, signal.SIGKILL)
+            os.kill(record and record["pid"] or 0x7FFFFFF, signal.SIGKILL)
         except OSError:
             pass
+    elif what == "wake":
+        try:
+            wake()
+        except OSError:
+            pass  # The socket is about to be made, or its emperor has ended.
     elif what == "all":
-        for name in NAMES:
-            random_.choice([edit, remove])(name)
+        change_all()
     elif what == "remove":
         remove(random_.choice(NAMES))
     else:
         edit(random_.choice(NAMES), live=what == "live")
     return what
-
-
-# Without it a crasher dies in the midst of everything; with it, it settles.
-CALM = "/run/scenario/pub/calm"
 
 
 def play(moment):
@@ -270,9 +225,10 @@ def play(moment):
         settle(emperor, moment)
         if random_.random() < 0.2:
             # One that lives on has to be as exact as one that has just started.
-            for name in NAMES:
-                random_.choice([edit, remove])(name)
+            change_all()
             settle(emperor, moment)
+        if random_.random() < 0.3:
+            settle(emperor, moment, wake())
         os.unlink(CALM)
         for _ in range(random_.randrange(1, 3)):
             what = disturb(emperor)
@@ -291,13 +247,12 @@ def play(moment):
 
 
 random_ = random.Random(SEED)
-BEFORE = namespaces()
-CGROUPS = cgroups()
+os.makedirs(SOCKETS)
+os.makedirs(HOOKED)
+census = Census(VASSALS, RUN, SOCKETS, STEM)
 helpers = []
 emperor = None
-os.makedirs(SOCKETS)
-with open("/run/scenario/pub/speaker.py", "w") as file:
-    file.write(SPEAKER)
+kept = 0  # how often a vassal that was not touched has outlived a kill
 print(f"SEED={SEED}", flush=True)
 for name in NAMES:
     edit(name)
@@ -305,8 +260,8 @@ history = []  # in whose midst each was killed
 begun = time.monotonic()
 try:
     for moment in range(KILLS):
-        what = play(moment)
-        history.append(what)
+        history.append(play(moment))
+        kept += len(known)
     open(CALM, "w").close()
     emperor = start()
     settle(emperor, KILLS)
@@ -319,5 +274,7 @@ finally:
     code = emperor.wait(20)
 if code != 0:
     sys.exit(f"SEED={SEED}: the last emperor ended with {code}")
+if KILLS > 50 and not kept:
+    sys.exit(f"SEED={SEED}: no kill has met a vassal that was not touched")
 told = ", ".join(f"{history.count(what)} x {what}" for what in sorted(set(history)))
-print(f"{KILLS} kills in {time.monotonic() - begun:.0f} s: {told}")
+print(f"{KILLS} kills in {time.monotonic() - begun:.0f} s: {told}; {kept} times an untouched vassal went on")
