@@ -19,6 +19,20 @@ app() {
 }
 request() { curl -gsS --noproxy '*' -m 5 http://10.107.0.31:8080/ >/dev/null 2>&1 || [ $? -eq 52 ]; }
 
+worker() { pgrep -P "$pid" | sort | tr '\n' ' '; }
+# reload_web WHAT: it is asked to reload, and does as it should.
+new_workers() { [ "$(worker)" != "$old" ] || { echo "still $old"; return 1; }; }
+reload_web() {
+  mark
+  kill -HUP "$EMPEROR_PID"
+  check "$1: it is asked for" wait_for 5 logged "asking the vassal to reload" name=web
+  check "$1: it says when it is done" wait_for 10 logged "vassal ready" name=web
+  check "$1: the master is the same process" same_pid web "$pid"
+  check "$1: its workers are new" wait_for 10 new_workers
+  check "$1: it accepts again" wait_for 10 status_says web ready=true accepting=true
+  check "$1: it answers again" wait_for 5 request
+}
+
 app web <<'I'
 heartbeat = 1
 processes = 2
@@ -44,21 +58,12 @@ check "its control socket is of its own network namespace" is 0 in_vassal web sh
   "grep -c emperor0 /proc/$pid/net/dev || true"
 
 # ---- heartbeats: longer than the watchdog, so each second's byte is what keeps it
-worker() { pgrep -P "$pid" | sort | tr '\n' ' '; }
 old=$(worker)
 sleep 6
 check "its heartbeats keep the watchdog quiet" same_pid web "$pid"
 
 # ---- reload
-mark
-kill -HUP "$EMPEROR_PID"
-check "it is asked to reload" wait_for 5 logged "asking the vassal to reload" name=web
-check "and says when it is done" wait_for 10 logged "vassal ready" name=web
-check "the master is the same process" same_pid web "$pid"
-new_workers() { [ "$(worker)" != "$old" ] || { echo "still $old"; return 1; }; }
-check "its workers are new" wait_for 10 new_workers
-check "it accepts again" wait_for 10 status_says web ready=true accepting=true
-check "it answers again" wait_for 5 request
+reload_web "a reload"
 
 # ---- the whole of it stands still
 mark
@@ -79,13 +84,7 @@ check "it is ready and answers" wait_for 10 status_says web ready=true
 check "at its address" wait_for 10 request
 sleep 6 # longer than the watchdog
 check "its heartbeats are heard" same_pid web "$pid"
-mark
-kill -HUP "$EMPEROR_PID"
-check "it is asked to reload" wait_for 5 logged "asking the vassal to reload" name=web
-check "and says when it is done, over the socket that it has always had" wait_for 10 logged "vassal ready" name=web
-check "in the same process" same_pid web "$pid"
-check "with new workers" wait_for 10 new_workers
-check "and answers again" wait_for 5 request
+reload_web "a reload, over the socket that it has always had"
 
 # ---- the end
 mark

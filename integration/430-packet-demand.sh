@@ -1,6 +1,7 @@
 # on_demand with a packet: the first packet for a vassal starts it, and waits until it is ready.
 #
 #   client ─ SYN ─▶ router: 10.107.0.20 sleeps ─ held ──────────────┐
+#                           fd00:107::20                            │
 #                      └─ wake ─▶ emperor ─ clone, tun, exec, ready ─┴─▶ SYN, in its order
 
 . "$(dirname "$0")/lib.sh"
@@ -10,12 +11,10 @@ cat >"$PUB/late.py" <<'P'
 import select, signal, socket, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 time.sleep(0.3)
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.bind(("", 9000))
-tcp = socket.socket()
-tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-tcp.bind(("", 8080))
-tcp.listen(100)
+udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+udp.bind(("::", 9000))
+tcp = socket.create_server(("::", 8080), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100)
 start = time.time_ns()
 while True:
     for ready in select.select([udp, tcp], [], [])[0]:
@@ -59,34 +58,41 @@ N
 start_emperor
 drop_vassal svc <<Y
 command: [$PYTHON, $PUB/late.py]
-network: {address: [10.107.0.20], firewall: {in: ["deny any any tcp 23"]}}
+network: {address: [10.107.0.20, "fd00:107::20"], firewall: {in: ["deny any any tcp 23"]}}
 ready: {tcp: 8080}
 on_demand: {packet: true, idle: 1s}
 stop: {signal: TERM, timeout: 5s}
 Y
 drop_vassal friend <<Y
 command: [/bin/sleep, infinity]
-network: {address: 10.107.0.21}
+network: {address: [10.107.0.21, "fd00:107::21"]}
 Y
 wait_running friend
 check "nothing runs" wait_for 5 asleep
-check "the first connection, from the host, is served by its first SYN" says "hello start=" one_syn "$PYTHON" "$PUB/ask.py" 10.107.0.20
-check "by a vassal that runs" wait_running svc
-check "unused, it sleeps again" wait_for 10 asleep
-check "a vassal's connection wakes it too" says "hello start=" one_syn in_vassal friend "$PYTHON" "$PUB/ask.py" 10.107.0.20
-wait_for 10 asleep
-mark
-check "a ping wakes it and is answered" ping -q -c 1 -W 5 10.107.0.20
-wait_for 10 asleep
-mark
-check "what its firewall denies does not" fails "$PYTHON" -c 'import socket; socket.create_connection(("10.107.0.20", 23), timeout=1)'
-check "it sleeps on" asleep
-check "and that was counted" more_than 0 counter svc dropped.denied
-check "datagrams are held in their order, as many as there is room for" "$PYTHON" - <<'P'
-import socket
-client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for address in 10.107.0.20 fd00:107::20; do
+  check "$address: the first connection, from the host, is served by its first SYN" \
+    says "hello start=" one_syn "$PYTHON" "$PUB/ask.py" $address
+  check "$address: by a vassal that runs" wait_running svc
+  check "$address: unused, it sleeps again" wait_for 10 asleep
+  check "$address: a vassal's connection wakes it too" \
+    says "hello start=" one_syn in_vassal friend "$PYTHON" "$PUB/ask.py" $address
+  wait_for 10 asleep
+  mark
+  check "$address: a ping wakes it and is answered" ping -q -c 1 -W 5 $address
+  wait_for 10 asleep
+  mark
+  denied=$(counter svc dropped.denied)
+  check "$address: what its firewall denies does not" fails "$PYTHON" -c '
+import socket, sys
+socket.create_connection((sys.argv[1], 23), timeout=1)' $address
+  check "$address: it sleeps on" asleep
+  check "$address: and that was counted" more_than "$denied" counter svc dropped.denied
+  full=$(counter svc dropped.queue_full)
+  check "$address: datagrams are held in their order, as many as there is room for" "$PYTHON" - $address <<'P'
+import socket, sys
+client = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 client.settimeout(5)
-client.connect(("10.107.0.20", 9000))
+client.connect((sys.argv[1], 9000))
 for n in range(40):
     client.send(b"%d" % n)
 got = [int(client.recv(100)) for _ in range(16)]
@@ -102,8 +108,9 @@ client.settimeout(5)
 client.send(b"next")
 assert client.recv(100) == b"next", "a later one"
 P
-check "what had no room was counted" is 24 counter svc dropped.queue_full
-wait_for 10 asleep
+  check "$address: what had no room was counted" is $((full + 24)) counter svc dropped.queue_full
+  wait_for 10 asleep
+done
 check "clients at any moment of its sleeping and waking are served" "$PYTHON" - <<'P'
 import random, socket, time
 seed = random.randrange(1 << 32)
@@ -174,19 +181,21 @@ check "removed, nobody has its address" fails says "hello" timeout 2 "$PYTHON" "
 # ---- an emperor that is killed
 drop_vassal svc <<Y
 command: [$PYTHON, $PUB/late.py]
-network: {address: 10.107.0.20}
+network: {address: [10.107.0.20, "fd00:107::20"]}
 ready: {tcp: 8080}
 on_demand: {packet: true, idle: 1s}
 stop: {signal: TERM, timeout: 5s}
 Y
 wait_for 5 asleep
-kill -KILL "$EMPEROR_PID"
-wait "$EMPEROR_PID" 2>/dev/null || true
+kill_emperor
 start_emperor
 check "one that slept under a dead emperor is woken under the next" wait_for 5 says hello ask 10.107.0.20
+wait_for 10 asleep
+kill_emperor
+start_emperor
+check "and by its other address" wait_for 5 says hello ask fd00:107::20
 pid=$(vassal_pid svc)
-kill -KILL "$EMPEROR_PID"
-wait "$EMPEROR_PID" 2>/dev/null || true
+kill_emperor
 start_emperor
 check "one that was awake serves" wait_for 5 says hello ask 10.107.0.20
 check "as the process that it was" same_pid svc "$pid"

@@ -7,14 +7,23 @@ others_go_on() { # others_go_on WHAT
   check "$1: who runs goes on" same_pid web "$WEB"
   check "$1: and answers" says "hello" fetch http://10.107.0.10:8080/
 }
-start_emperor
-drop_vassal web <<'Y'
+# drop_web [LINE]: who must go on meanwhile; LINE is one more of its definition.
+drop_web() {
+  drop_vassal web <<Y
 command: [mini-emperor, demo, serve, --port, "8080", --text, hello]
 network: {address: 10.107.0.10}
+${1:-}
 Y
-wait_running web
-WEB=$(vassal_pid web)
-wait_for 15 says hello fetch http://10.107.0.10:8080/
+}
+# begin: an emperor, under which `web` answers.
+begin() {
+  start_emperor
+  wait_running web
+  WEB=$(vassal_pid web)
+  wait_for 15 says hello fetch http://10.107.0.10:8080/
+}
+drop_web
+begin
 
 # ---- descriptors
 descriptors() { find "/proc/$EMPEROR_PID/fd" -mindepth 1 | wc -l; }
@@ -96,24 +105,14 @@ rm "$VASSALS"/*.yaml
 # ---- room for the state
 mkdir -p "$RUN"
 mount -t tmpfs -o size=128k,mode=0755 small "$RUN"
-start_emperor
-drop_vassal web <<'Y'
-command: [mini-emperor, demo, serve, --port, "8080", --text, hello]
-network: {address: 10.107.0.10}
-Y
-wait_running web
-WEB=$(vassal_pid web)
-wait_for 15 says hello fetch http://10.107.0.10:8080/
+drop_web
+begin
 dd if=/dev/zero of="$RUN/fill" bs=4k 2>/dev/null || true
 mark
 drop_vassal late <<<"{command: [/bin/sleep, infinity], network: {address: 10.107.0.11}}"
 check "no room for the state: a birth fails and says why" wait_for 15 logged "name=late" "No space left on device" "make room there"
 others_go_on "no room for the state"
-drop_vassal web <<'Y'
-command: [mini-emperor, demo, serve, --port, "8080", --text, hello]
-network: {address: 10.107.0.10}
-restart: {max_delay: 2m}
-Y
+drop_web "restart: {max_delay: 2m}"
 check "no room for the state: what cannot be written of others is said" \
   wait_for 15 logged "name=web" "No space left on device" "another emperor would not know"
 others_go_on "still no room for the state"
@@ -126,10 +125,7 @@ umount "$RUN"
 rm "$VASSALS/late.yaml"
 mkdir -p "$STATE"
 mount -t tmpfs -o size=64k,mode=0755 small "$STATE"
-start_emperor
-wait_running web
-WEB=$(vassal_pid web)
-wait_for 15 says hello fetch http://10.107.0.10:8080/
+begin
 dd if=/dev/zero of="$STATE/fill" bs=4k 2>/dev/null || true
 mark
 drop_vassal late <<<"{command: [/bin/sleep, infinity]}"
