@@ -222,6 +222,17 @@ for _ in 1 2 3; do check "an upgrade" "$EMPEROR" upgrade --config "$SETTINGS"; d
 : >"$W/stop"
 check "no client is turned away meanwhile, whether its vassal runs or not" wait_for 10 grep -q "^served" "$W/clients"
 wait_gone busy
+# Dead for a moment, handed over, and stopped before it is waited for again.
+drop_vassal tired <<<"{command: $SERVE, on_demand: {socket: $S/tired}, restart: {delay: 1h, max_delay: 1h}}"
+wait_for 5 test -S "$S/tired"
+ask "$S/tired" "exit 3" >/dev/null
+wait_for 5 is waiting vassal_field tired .state
+# It is handed over, since a file counts as removed only after a while.
+drop_vassal leaving <<<"{command: $SERVE, on_demand: {socket: $S/leaving}}"
+wait_for 5 test -S "$S/leaving"
+rm "$VASSALS/leaving.yaml"
+check "an upgrade right after a vassal's file was removed" "$EMPEROR" upgrade --config "$SETTINGS"
+check "leaves no socket of it" wait_for 5 fails test -e "$S/leaving"
 check "the emperor ends with 0" stop_emperor
 check "and leaves no socket" is "" find "$S" -type s
 rm "$VASSALS"/*.yaml

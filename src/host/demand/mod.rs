@@ -188,15 +188,18 @@ impl Daemon {
         }
     }
 
-    /// Goes on with a vassal of an earlier emperor that has a process; one that waits has been awaited.
+    /// Goes on with a vassal of an earlier emperor; one that waits for a client has been awaited.
     pub(super) fn resume_demand(&mut self, name: &Name) {
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return;
         };
         let (definition, run) = (vassal.definition.clone(), vassal.state.run().copied());
         let trigger = definition.on_demand.as_ref().map(|demand| &demand.trigger);
-        let (Some(trigger), Some(life)) = (trigger, vassal.state.life()) else {
+        let Some(trigger) = trigger else {
             return;
+        };
+        let Some(life) = vassal.state.life() else {
+            return self.resume_post(&definition, trigger);
         };
         let pidfd = self.lives.get(&life).and_then(|alive| alive.handle.pidfd());
         let maker = self.maker(&definition);
@@ -212,6 +215,28 @@ impl Daemon {
         if run.is_some_and(|run| run.was_ready()) {
             self.is_awake(life);
             self.watch_usage(name, life);
+        }
+    }
+
+    /// Goes on with the socket of a vassal without a process, so that there is somebody who takes it away with its vassal.
+    fn resume_post(&mut self, definition: &Definition, trigger: &Trigger) {
+        let state = self
+            .emperor
+            .vassals()
+            .get(&definition.name)
+            .map(|vassal| &vassal.state);
+        match state {
+            Some(State::Waiting { .. }) if *trigger != Trigger::Packet => self.man_post(definition, trigger),
+            Some(State::Down { .. }) => self.clear_post(definition),
+            Some(
+                State::Waiting { .. }
+                | State::Idle
+                | State::Starting { .. }
+                | State::Running(_)
+                | State::Stopping { .. }
+                | State::Gone,
+            )
+            | None => {}
         }
     }
 
@@ -342,6 +367,8 @@ impl Daemon {
     /// Takes away where an earlier emperor waited for clients of a vassal that is no more.
     pub(super) fn clear_post(&mut self, definition: &Definition) {
         if let Some(OnDemand { trigger, .. }) = &definition.on_demand {
+            // The image before may have handed it over; as long as it is ours, it is not abandoned.
+            drop(self.demands.inherited.remove(definition.name.as_str()));
             let closing = listen::clear(trigger, self.maker(definition));
             self.demands.closing.extend(closing);
         }
