@@ -2,7 +2,9 @@
 
 hostile.py send DEVICE FRAMES NEWS ORDERS   sends FRAMES frames, class by class; after each class it writes a line to
                                             NEWS and waits for one from ORDERS
-hostile.py count CAPTURE                    prints "CLASS PACKETS" for every class of which a packet was captured
+hostile.py count CAPTURE WHO WRONG END      prints "CLASS PACKETS" for every class of which a packet was captured at WHO
+                                            (alice, bob, carol, uplink) before one with the text END; each that WHO may
+                                            not get is a line in WRONG
 
 The line of NEWS: CLASS FATE ACCEPTED REFUSED TAKEN PINGS. ACCEPTED and REFUSED are what the kernel said when the frames
 were sent, TAKEN is how many have been read from the device since: a super-frame that the kernel cuts itself is several,
@@ -397,12 +399,14 @@ def classes():
 
 
 def send(device, count, news, orders):
+    global number
     device, everything = Device(device), list(classes())
     with open(news, "w") as news, open(orders) as orders:
         print("ready", file=news, flush=True)
         orders.readline()
         shares = [4 if fate == "any" else 1 for _, fate, _, _ in everything]
         for at, (name, fate, behind, frames) in enumerate(everything):
+            number = at + 1  # of the pings in between
             share = int(count) * shares[at] // sum(shares) + 1
             cut = name in ("vnet-anything", "vnet-ufo", "vnet-ecn")
             print(name, fate, *device.send(frames, share, behind, cut), file=news, flush=True)
@@ -411,18 +415,86 @@ def send(device, count, news, orders):
         orders.readline()
 
 
-def count(capture):
+# Whom a frame may reach, and what it must not be: judged from the bytes alone, by other code than the router's.
+ADDRESSES = {"alice": ("10.107.0.2", "fd00:107::2"), "bob": ("10.107.0.3", "fd00:107::3"),
+             "carol": ("10.107.0.4", "fd00:107::4")}
+INSIDE = [ipaddress.ip_network(net) for net in ("10.107.0.0/24", "fd00:107::/64")]
+
+
+def why_not(packet, whole, who):
+    """Why `who` may not get a packet whose first bytes these are and whose length is `whole`; None if it may."""
+    version = packet[0] >> 4
+    if version == 4:
+        size = (packet[0] & 15) * 4
+        if size < 20 or len(packet) < size or checksum(packet[:size]):
+            return "a broken header"
+        length, hops, protocol = int.from_bytes(packet[2:4]), packet[8], packet[9]
+        source, to, fragment = ip(packet[12:16]), ip(packet[16:20]), int.from_bytes(packet[6:8]) & 0x1FFF
+    elif version == 6 and len(packet) >= 40:
+        length, hops = 40 + int.from_bytes(packet[4:6]), packet[7]
+        source, to = ip(packet[8:24]), ip(packet[24:40])
+        protocol, size, fragment = behind_extensions(packet)
+    else:
+        return "no IP"
+    if length != whole:
+        return f"{length} bytes long by its own word, in truth {whole}"
+    if hops == 0 and who != "uplink":  # there it is for the host's kernel to say
+        return "no hops left"
+    if source not in (ME, ME6):
+        return f"a forged source, {source}"
+    if not fragment and protocol == UDP and int.from_bytes(packet[size + 2:size + 4]) in (1, 2, *([3] * (who == "carol"))):
+        return "a port that is denied"
+    if who == "uplink":
+        inside = any(to in net for net in INSIDE if net.version == version) and to not in (HOST, HOST6)
+        wrong = inside or to.is_multicast or to.is_loopback or to.is_unspecified or to.is_link_local and version == 6
+    else:
+        wrong = str(to) not in ADDRESSES[who]
+    return f"meant for {to}" if wrong else None
+
+
+def behind_extensions(packet):
+    """What an IPv6 packet carries: its protocol, where that begins, and the fragment offset, as far as captured."""
+    protocol, at, fragment = packet[6], 40, 0
+    while protocol in (0, 43, 44, 51, 60) and at + 8 <= len(packet) and not fragment:
+        if protocol == 44:
+            fragment = int.from_bytes(packet[at + 2:at + 4]) >> 3
+        size = 8 if protocol == 44 else (packet[at + 1] + 2) * 4 if protocol == 51 else (packet[at + 1] + 1) * 8
+        protocol, at = packet[at], at + size
+    return protocol, at, fragment
+
+
+def of_alice_and_bob(packet):
+    """Whether it is one of the pings between them, or its answer."""
+    ends = {str(ip(packet[at:at + 4])) for at in (12, 16)} if packet[0] == 0x45 else set()
+    return ends == {"10.107.0.2", "10.107.0.3"} and packet[9] == 1 and packet[20] in (0, 8) and packet[2:4] == b"\0\x54"
+
+
+def of_sender(packet):
+    """Whether it is one of the pings by which the sender waits."""
+    return packet[0] == 0x45 and packet[9] == 1 and packet[20:22] == b"\x08\0" and packet[24:26] == b"NN"
+
+
+def count(capture, who, wrong, end):
     names = [name for name, *_ in classes()]
     seen = dict.fromkeys(names, 0)
-    with open(capture, "rb") as file:
+    with open(capture, "rb") as file, open(wrong, "w") as wrong:
         file.read(24)
         while record := file.read(16):
-            length = struct.unpack("=IIII", record)[2]
+            length, whole = struct.unpack("=IIII", record)[2:]
             packet = file.read(length)
+            if end.encode() in packet:
+                break
+            if of_alice_and_bob(packet):
+                continue
             field = packet[4:6] if packet[0] >> 4 == 4 else packet[2:4]
             at = (int.from_bytes(field) - 0x4000) // 64
-            if 1 <= at <= len(names):
-                seen[names[at - 1]] += 1
+            # The last class may be cut into more pieces than there are numbers for one.
+            seen_as = names[min(at, len(names)) - 1] if at >= 1 else None
+            # Where the kernel cuts super-frames its queue may lose a ping: only those that came can be counted.
+            if seen_as and ("anything" in seen_as or not of_sender(packet)):
+                seen[seen_as] += 1
+            if reason := why_not(packet, whole, who):
+                print(seen_as, reason, packet.hex(), file=wrong)
     for name, packets in seen.items():
         if packets:
             print(name, packets)
