@@ -5,6 +5,7 @@
 //! Every station adds what is wrong to one report, so that an operator sees all of it at once.
 
 mod capability;
+mod change;
 pub mod claims;
 pub mod definition;
 pub mod file_name;
@@ -35,8 +36,9 @@ pub mod world;
 mod written;
 mod yaml;
 
+pub use change::Change;
 pub use claims::{Claimed, Claims, Conflict};
-pub use definition::{Change, Definition, Name};
+pub use definition::{Definition, Name};
 pub use load::Judged;
 pub use places::Places;
 pub use problem::{Place, Problem, Severity};

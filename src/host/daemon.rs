@@ -20,13 +20,14 @@ use crate::emperor::state::{Fault, Life};
 use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
+use super::birth::BIRTHS_AT_ONCE;
 use super::bookkeeping::{Counters, Unwritten};
 use super::demand::Demands;
 use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
 use super::hooks::Hooks;
-use super::life::{BIRTHS_AT_ONCE, Handle, Herald, News, Traces};
+use super::life::{Handle, Herald, News, Traces};
 use super::limits;
 use super::logs::{Logs, Screen};
 use super::process;

@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod ask;
+pub mod birth;
 pub mod body;
 pub mod bookkeeping;
 pub mod calls;

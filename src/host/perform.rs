@@ -6,11 +6,12 @@ use crate::emperor::table::Notice;
 use crate::emperor::{Action, Event};
 use crate::router::Traffic;
 
+use super::birth::Birth;
 use super::daemon::{Alive, Daemon};
 use super::demand;
 use super::dialogue::Spoken;
 use super::error::HostError;
-use super::life::{Birth, News, Traces};
+use super::life::{News, Traces};
 use super::limits::trees::Trees;
 use super::limits::{self, Cages};
 use super::tree::Tree;

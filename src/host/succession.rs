@@ -10,9 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::emperor::state::State;
 
+use super::birth::BIRTHS_AT_ONCE;
 use super::daemon::{Alive, Daemon};
 use super::error::HostError;
-use super::life::BIRTHS_AT_ONCE;
 use super::upgrade::{self, Luggage, Ready, Request};
 
 /// How long births and burials that have begun may take once no hook runs; the next image finds out about the others

@@ -16,9 +16,9 @@ use crate::config::Settings;
 use crate::config::settings::Offload;
 use crate::router::{Fabric, PortId, Traffic};
 
+use super::birth::QUEUE_LENGTH;
 use super::error::HostError;
 use super::forwarding;
-use super::life::QUEUE_LENGTH;
 use super::link::{self, LinkPlan};
 use super::nat::{self, Nat, NatPlan};
 use super::netns;
