@@ -256,4 +256,24 @@ check "a flood of messages takes little of the emperor's time" test "$spent" -lt
 rm "$VASSALS/flood.yaml"
 check "and it ends as any other" wait_gone flood
 
+# ---- what was said is shown by the next emperor, too
+drop_vassal erring <<Y
+command: [/bin/sh, -c, '$PUB/say READY=1 ERRNO=11; exec sleep infinity']
+ready: notify
+Y
+drop_vassal loyal <<Y
+command: [$PYTHON, -c, 'import os, time; [os.write(int(os.environ["UWSGI_EMPEROR_FD"]), bytes([byte])) for byte in (1, 5, 17)]; time.sleep(10**6)']
+ready: emperor
+stop: {signal: KILL}
+Y
+check "an errno is shown" wait_has erring errno 11
+check "and who serves as he was meant to" wait_has loyal loyal true
+wait_for 15 is 11 vassal_field erring .kept.alive.said.errno
+wait_for 15 is true vassal_field loyal .kept.alive.said.loyal
+kill_emperor
+start_emperor
+check "by the next emperor" has erring errno 11
+check "as well" has loyal loyal true
+check "and that he accepts" has loyal accepting true
+
 check "the emperor ends with 0" stop_emperor

@@ -190,6 +190,29 @@ check "which calls its own" wait_running left
 check "none is written down any more" is "" ls "$RUN/hooks"
 rm "$VASSALS/left.yaml"
 
+# ---- an emperor that dies while a vassal is being stopped
+cat >"$PUB/twice" <<'S'
+#!/bin/sh
+# Ends when it is asked for the second time.
+asked=
+trap 'if [ -n "$asked" ]; then exit 0; else asked=1; echo >"$0.asked"; fi' TERM
+echo >"$0.runs"
+while :; do sleep 0.05; done
+S
+chmod 755 "$PUB/twice"
+drop_vassal parting <<Y
+command: [$PUB/twice]
+stop: {signal: TERM, timeout: 60s}
+hooks: {pre_stop: [/bin/sh, -c, 'echo x >>$H/parting']}
+Y
+wait_for 10 test -e "$PUB/twice.runs"
+rm "$VASSALS/parting.yaml"
+wait_for 10 test -e "$PUB/twice.asked"
+kill_emperor
+start_emperor
+check "it is asked again by the next" wait_gone parting
+check "but its pre_stop is not called again" is x cat "$H/parting"
+
 # ---- the end waits for hooks
 drop_vassal last <<<"{command: [/bin/sleep, infinity], hooks: {post_stop: [/bin/sh, -c, 'sleep 0.5; echo >$H/last']}}"
 wait_running last

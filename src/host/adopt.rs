@@ -336,12 +336,15 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         tree: body.tree,
         spoken: Spoken {
             status: record.status,
-            ..Spoken::default()
+            errno: body.said.errno,
+            accepting: body.said.accepting,
+            loyal: body.said.loyal,
         },
         probe: None,
         port: None,
         vigil: None,
         started,
+        pre_stop: body.stop.is_some_and(|stop| stop.pre_stop),
         written: (Traffic::default(), record.log.dropped),
     }
 }

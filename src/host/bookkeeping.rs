@@ -16,7 +16,7 @@ use super::channel;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::error::HostError;
-use super::record::{Kept, LifeRecord, LogRecord, Record, StopRecord};
+use super::record::{Kept, LifeRecord, LogRecord, Record, SaidRecord, StopRecord};
 
 /// How old counters in a record can be; so much of them is lost by a `kill -9`.
 const COUNTERS: Duration = Duration::from_secs(5);
@@ -312,7 +312,12 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
                 channel: alive.handle.has_channel().then(|| channel::number(&alive.under)),
                 born: alive.born.map(Moment::of),
                 run: vassal.state.run().map(Run::past),
-                stop: stop(&vassal.state),
+                said: SaidRecord {
+                    errno: alive.spoken.errno,
+                    accepting: alive.spoken.accepting,
+                    loyal: alive.spoken.loyal,
+                },
+                stop: stop(&vassal.state, alive.pre_stop),
             })),
         };
     }
@@ -330,7 +335,7 @@ fn kept(vassal: &Vassal, life: Option<Life>, alive: Option<&Alive>) -> Kept {
     }
 }
 
-fn stop(state: &State) -> Option<StopRecord> {
+fn stop(state: &State, pre_stop: bool) -> Option<StopRecord> {
     match *state {
         State::Stopping {
             kill_at,
@@ -341,6 +346,7 @@ fn stop(state: &State) -> Option<StopRecord> {
             kill_at: Moment::of(kill_at),
             latest: Moment::of(latest),
             then,
+            pre_stop,
         }),
         State::Waiting { .. }
         | State::Idle

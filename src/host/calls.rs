@@ -44,7 +44,8 @@ impl Daemon {
 
     /// Calls `pre_stop`, after which the vassal is asked to end; false if there is none to wait for.
     pub(super) fn call_pre_stop(&mut self, name: &Name, life: Life, by: Farewell) -> bool {
-        let Some(alive) = self.lives.get(&life) else {
+        // An earlier emperor has called it.
+        let Some(alive) = self.lives.get(&life).filter(|alive| !alive.pre_stop) else {
             return false;
         };
         let (pid, pidfd) = (
@@ -59,6 +60,9 @@ impl Daemon {
         let Some(call) = self.prepare(name, Moment::PreStop, pid, None) else {
             return false;
         };
+        if let Some(alive) = self.lives.get_mut(&life) {
+            alive.pre_stop = true;
+        }
         self.hooks.start(call.only_while(pidfd), ask);
         true
     }

@@ -64,6 +64,8 @@ pub(super) struct Alive {
     pub(super) vigil: Option<Vigil>,
     /// Its `post_start` was called.
     pub(super) started: bool,
+    /// Its `pre_stop` was called, by whichever emperor.
+    pub(super) pre_stop: bool,
     /// The counters of its port, and bytes of its output that were dropped, as they were written down last.
     pub(super) written: (Traffic, u64),
 }

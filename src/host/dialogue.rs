@@ -58,11 +58,16 @@ impl Daemon {
                 }
                 Heard::Said(Said::Errno(errno)) => {
                     alive.spoken.errno = Some(errno);
+                    self.record_soon(name);
                     None
                 }
                 Heard::Byte(byte) => {
+                    let before = (alive.spoken.accepting, alive.spoken.loyal);
                     alive.spoken.accepting |= byte == Byte::Accepting;
                     alive.spoken.loyal |= byte == Byte::Loyal;
+                    if before != (alive.spoken.accepting, alive.spoken.loyal) {
+                        self.record_soon(name);
+                    }
                     byte.word()
                 }
             };

@@ -88,12 +88,7 @@ impl Daemon {
         });
         let ((output, opening), (tree, cages), hook, listener) = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                let end = End::Stillborn(error.to_string());
-                // Through the channel, so that the emperor is never told from within its own actions.
-                let _ = self.herald.send((name, life, News::Ended(end)));
-                return;
-            }
+            Err(error) => return self.miscarry(name, life, &error),
         };
         let alive = Alive {
             name,
@@ -108,6 +103,7 @@ impl Daemon {
             port: None,
             vigil: None,
             started: false,
+            pre_stop: false,
             written: <(Traffic, u64)>::default(),
         };
         let birth = Birth {
@@ -127,6 +123,13 @@ impl Daemon {
         alive.handle.enclose(cages);
         self.lives.insert(life, alive);
         tokio::spawn(birth.live(opening));
+    }
+
+    /// There is no life, for want of something that it needs.
+    fn miscarry(&self, name: Name, life: Life, error: &HostError) {
+        let end = End::Stillborn(error.to_string());
+        // Through the channel, so that the emperor is never told from within its own actions.
+        let _ = self.herald.send((name, life, News::Ended(end)));
     }
 
     fn update(&mut self, definition: &Arc<Definition>) {

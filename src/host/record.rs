@@ -140,6 +140,9 @@ pub struct LifeRecord {
     /// How far the command is, while it runs and nobody has told it to end.
     #[serde(default)]
     pub run: Option<Past>,
+    /// What it said for people.
+    #[serde(default)]
+    pub said: SaidRecord,
     /// Why and until when it is being stopped, if it is.
     #[serde(default)]
     pub stop: Option<StopRecord>,
@@ -154,6 +157,20 @@ pub struct StopRecord {
     pub latest: Moment,
     /// What follows.
     pub then: Then,
+    /// Whether its `pre_stop` was called.
+    #[serde(default)]
+    pub pre_stop: bool,
+}
+
+/// What a life said for people, beside its status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaidRecord {
+    /// `ERRNO=` of `sd_notify(3)`.
+    pub errno: Option<i32>,
+    /// It accepts requests, by uWSGI's emperor protocol.
+    pub accepting: bool,
+    /// It serves as it was meant to, by uWSGI's emperor protocol.
+    pub loyal: bool,
 }
 
 /// A record that cannot be read, and what of it can: what must end before there is another process of that name.
