@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::sockopt::SockType as KindOf;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, getsockopt, send,
-    socket, socketpair,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, getsockopt, recv,
+    send, socket, socketpair,
 };
 
 use crate::config::Definition;
@@ -80,12 +80,28 @@ pub fn regain(on: &str, pidfd: impl AsFd, number: i32) -> Result<OwnedFd, HostEr
             Err(errno) => return Err(failed(errno)),
         }
     }
+    let unread = unread(&theirs);
     // A socket that still has a peer accepts no other; so theirs, which has a dead one, goes first.
     for (from, to) in [(&theirs, &ours), (&ours, &theirs)] {
         let name: UnixAddr = getsockname(to.as_raw_fd()).map_err(failed)?;
         connect(from.as_raw_fd(), &name).map_err(failed)?;
     }
+    for byte in unread {
+        // It fitted before.
+        let _ = send(ours.as_raw_fd(), &[byte], MsgFlags::MSG_NOSIGNAL);
+    }
     Ok(ours)
+}
+
+/// Takes out what the vassal has been told and not read yet: a new peer would have the kernel throw it away
+/// (`unix_dgram_disconnected` of net/unix/af_unix.c).
+fn unread(theirs: &OwnedFd) -> Vec<u8> {
+    let mut byte = [0];
+    let next = || match recv(theirs.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {
+        Ok(1) => Some(byte[0]),
+        Ok(_) | Err(_) => None,
+    };
+    std::iter::from_fn(next).take(HANDFUL).collect()
 }
 
 /// Only our end: uWSGI expects its own to block.
@@ -170,8 +186,6 @@ impl Byte {
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::socket::recv;
-
     use super::*;
 
     #[test]
@@ -198,6 +212,23 @@ mod tests {
             assert_eq!(recv(theirs.as_raw_fd(), &mut byte, MsgFlags::empty()), Ok(1));
             assert_eq!(byte[0], wanted);
         }
+    }
+
+    #[test]
+    fn what_was_told_and_not_read_outlives_the_emperor() {
+        let (ours, theirs) = open("test").unwrap();
+        let myself = crate::sys::process::open_pid(std::process::id()).unwrap();
+        tell(&ours, Command::Reload).unwrap();
+        tell(&ours, Command::Stop).unwrap();
+        drop(ours);
+        let _ours = regain("test", &myself, theirs.as_raw_fd()).unwrap();
+        let mut byte = [0];
+        for wanted in [1, 2] {
+            assert_eq!(recv(theirs.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT), Ok(1));
+            assert_eq!(byte[0], wanted);
+        }
+        let more = recv(theirs.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT);
+        assert_eq!(more, Err(Errno::EAGAIN), "told twice");
     }
 
     #[test]
