@@ -6,7 +6,7 @@ mod namespace;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,9 @@ use mini_emperor::config::definition::Limits;
 use mini_emperor::emperor::state::Life;
 use mini_emperor::host::limits::trees::{Controller, Trees, delegate, join, make, processes};
 use mini_emperor::host::limits::{Cages, leaf, token};
+use mini_emperor::host::process::Process;
 use mini_emperor::host::tree::Tree;
+use mini_emperor::sys::process::send_signal;
 use namespace::{block_on, wait_until};
 use nix::errno::Errno;
 use nix::libc;
@@ -31,40 +33,46 @@ fn place() -> PathBuf {
     Tree::place(&Trees::read(), &name(), &leaf).expect("a cgroup tree of version 2 is mounted")
 }
 
-/// A shell that has started a process in a session of its own and waits for its input to end; and that process.
+/// A shell, and the process in a session of its own that it starts when it is told to. What a failed test leaves of them is
+/// killed.
 struct Family {
     shell: Child,
-    child: u32,
+    child: Option<Process>,
 }
 
 impl Family {
     fn new() -> Self {
-        let mut shell = Command::new("/bin/sh")
-            .args(["-c", "setsid sh -c 'echo $$; exec sleep 1000' & read end"])
+        let shell = Command::new("/bin/sh")
+            .args([
+                "-c",
+                "read go; setsid sh -c 'echo $$; exec sleep 1000 >/dev/null 2>&1' & read end",
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(shell.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let child = line.trim().parse().unwrap();
-        Self { shell, child }
+        Self { shell, child: None }
     }
 
-    fn pids(&self) -> BTreeSet<u32> {
-        BTreeSet::from([self.shell.id(), self.child])
+    /// Has it start the other.
+    fn grow(&mut self) -> u32 {
+        self.shell.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(self.shell.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let child = line.trim().parse().unwrap();
+        self.child = Process::of(child);
+        child
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
-        // Whatever of it a failed test has left. ESRCH is what it should be.
-        for pid in self.pids() {
-            let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        if let Some(child) = self.child.and_then(Process::open) {
+            let _ = send_signal(child, libc::SIGKILL);
         }
+        // Does nothing to one that was waited for.
+        let _ = self.shell.kill();
         let _ = self.shell.wait();
     }
 }
@@ -80,28 +88,19 @@ fn is_in(pid: u32, cgroup: &Path) -> bool {
 #[ignore = "needs root and a cgroup tree of version 2: run integration/run"]
 fn what_leaves_its_session_stays_in_the_tree_and_dies_with_it() {
     let path = place();
+    let mut family = Family::new();
+    let first = family.shell.id();
     // Planted before it has children, as a newborn is.
-    let mut shell = Command::new("/bin/sh")
-        .args(["-c", "read go; setsid sh -c 'echo $$; exec sleep 1000' & wait"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let tree = Tree::plant(&path, &name(), shell.id()).unwrap();
-    assert!(is_in(shell.id(), &path));
-    assert_eq!(processes(&path), [shell.id()]);
-    drop(shell.stdin.take());
-    let mut line = String::new();
-    BufReader::new(shell.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let child: u32 = line.trim().parse().unwrap();
+    let tree = Tree::plant(&path, &name(), first).unwrap();
+    assert!(is_in(first, &path));
+    assert_eq!(processes(&path), [first]);
+    let child = family.grow();
     assert!(is_in(child, &path), "a session of its own is no way out");
-    let again = Tree::plant(&path, &name(), shell.id()).unwrap_err();
+    let again = Tree::plant(&path, &name(), first).unwrap_err();
     assert_eq!(again.errno, Errno::EEXIST, "each life has its own");
     block_on(tree.fell());
     assert!(!path.exists());
-    assert_eq!(shell.wait().unwrap().signal(), Some(libc::SIGKILL));
+    assert_eq!(family.shell.wait().unwrap().signal(), Some(libc::SIGKILL));
     wait_until("the end of its child", || {
         match fs::read_to_string(format!("/proc/{child}/stat")) {
             // A zombie waits for whoever has inherited it.
@@ -123,23 +122,22 @@ fn cages_of_version_2_are_made_entered_and_removed_when_all_have_ended() {
         .raise(&Limits::default(), &name())
         .expect("what is there is taken");
     let mut family = Family::new();
-    cages.gather(family.shell.id(), None, &name()).unwrap();
-    assert_eq!(
-        processes(&path).into_iter().collect::<BTreeSet<_>>(),
-        family.pids()
-    );
-    assert!(is_in(family.child, &path));
+    let (first, child) = (family.shell.id(), family.grow());
+    cages.gather(first, None, &name()).unwrap();
+    let both: BTreeSet<_> = processes(&path).into_iter().collect();
+    assert_eq!(both, BTreeSet::from([first, child]));
+    assert!(is_in(child, &path));
     // As its vassal would have made one.
     make(&path.join("inner")).unwrap();
-    join(&path.join("inner"), family.child).unwrap();
-    assert_eq!(processes(&path), [family.shell.id()]);
+    join(&path.join("inner"), child).unwrap();
+    assert_eq!(processes(&path), [first]);
     // All of it, with what lies below.
     fs::write(path.join("cgroup.kill"), "1").unwrap();
     assert_eq!(family.shell.wait().unwrap().signal(), Some(libc::SIGKILL));
     block_on(cages.remove());
     assert!(!path.exists());
     assert_eq!(
-        join(&path, family.shell.id()).unwrap_err().kind(),
+        join(&path, first).unwrap_err().kind(),
         std::io::ErrorKind::NotFound
     );
 }
