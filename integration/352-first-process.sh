@@ -42,4 +42,7 @@ check "its run directory is gone" fails test -e "$RUN"
 contain
 within kill -KILL 2
 check "also if that is killed" gone_with $((128 + 9))
+start_emperor
+check "the next one takes away what was left" stop_emperor QUIT
 check "nothing is left" wait_for 15 is "" processes
+check "no cgroup either" is "" find /sys/fs/cgroup -type d -name 'mini-emperor.mother.*'

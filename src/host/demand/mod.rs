@@ -52,6 +52,8 @@ pub(super) struct Demands {
     calls: UnboundedSender<Call>,
     heard: UnboundedReceiver<Call>,
     closing: Vec<JoinHandle<()>>,
+    /// Threads that make sockets for tenants.
+    making: Vec<JoinHandle<()>>,
     /// How many sockets were asked for.
     asked: u64,
     /// Sockets that this process had before it became this image.
@@ -68,6 +70,7 @@ impl Demands {
             calls,
             heard,
             closing: Vec::new(),
+            making: Vec::new(),
             asked: 0,
             inherited: BTreeMap::new(),
         }
@@ -115,6 +118,14 @@ impl Demands {
         for (_, post) in std::mem::take(&mut self.posts) {
             self.closing.extend(post.close());
         }
+        for thread in self.making.drain(..) {
+            let _ = thread.join();
+        }
+        while let Ok(call) = self.heard.try_recv() {
+            if let Call::Opened(_, _, Ok(listener)) = call {
+                self.closing.extend(listener.close());
+            }
+        }
         for thread in self.closing.drain(..) {
             let _ = thread.join();
         }
@@ -145,7 +156,10 @@ impl Demands {
             Maker::Tenant(..) => {
                 let (calls, whose, number) = (self.calls.clone(), name.clone(), post.number);
                 let tell = move |opened| drop(calls.send(Call::Opened(whose, number, opened)));
-                listen::open(trigger, maker, tell).err()
+                self.making.retain(|thread| !thread.is_finished());
+                listen::open(trigger, maker, tell)
+                    .map(|thread| self.making.push(thread))
+                    .err()
             }
         };
         if let Some(error) = failure {
