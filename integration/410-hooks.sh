@@ -180,11 +180,22 @@ cat >"$H/long" <<'S'
 sleep 4714 & sleep 4714
 S
 chmod +x "$H/long"
-drop_vassal left <<<"{command: [/bin/sleep, infinity], hooks: {pre_start: [$H/long, $H/go]}, restart: {delay: 100ms}}"
-wait_for 10 is 2 pgrep -xfc "sleep 4714"
+for name in left gone; do
+  drop_vassal $name <<Y
+command: [/bin/sleep, infinity]
+hooks: {pre_start: [$H/long, $H/go], post_stop: [/bin/sh, -c, 'echo "\$MINI_EMPEROR_END" >>$H/$name.taken']}
+restart: {delay: 100ms}
+Y
+done
+wait_for 10 is 4 pgrep -xfc "sleep 4714"
 kill_emperor
 : >"$H/go"
+rm "$VASSALS/gone.yaml"
 start_emperor
+for name in left gone; do
+  check "what a pre_start of it has made is taken back by post_stop: $name" \
+    wait_for 5 is "its emperor ended before its command was reached" cat "$H/$name.taken"
+done
 check "a hook of an emperor that crashed is ended by the next one, with what it started" wait_for 5 fails pgrep -xf "sleep 4714"
 check "which calls its own" wait_running left
 check "none is written down any more" is "" ls "$RUN/hooks"

@@ -43,6 +43,9 @@ use super::tun::Tun;
 use super::upgrade::Inherited;
 use super::userns;
 
+/// How a life ended whose command was never reached.
+const ORPHANED: &str = "its emperor ended before its command was reached";
+
 /// Vassals whose namespaces are entered at one time.
 const AT_ONCE: usize = 16;
 
@@ -148,6 +151,11 @@ impl Daemon {
     fn take_over(&mut self, found: Found) -> Result<Option<Event>, HostError> {
         let Found { record, life } = found;
         let name = record.name.clone();
+        if life.is_none() && record.is_being_born() {
+            // Its `pre_start` may have been called, and what that has made is to be taken back.
+            let end = End::Stillborn(ORPHANED.to_owned());
+            self.call_post_stop_of(&record.under, &record.addresses, &end);
+        }
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
             self.clear_post(&record.under);

@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
+use ipnet::IpNet;
+
 use crate::config::definition::Farewell;
 use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
@@ -71,6 +73,25 @@ impl Daemon {
     pub(super) fn call_post_stop(&mut self, name: &Name, end: &End) {
         let call = self.prepare(name, Moment::PostStop, None, Some(end));
         call.into_iter().for_each(|call| self.hooks.start(call, || {}));
+    }
+
+    /// The same for a vassal that this emperor does not know, or not yet.
+    pub(super) fn call_post_stop_of(&mut self, definition: &Definition, addresses: &[IpNet], end: &End) {
+        let (name, moment) = (&definition.name, Moment::PostStop);
+        let Some(hook) = moment.of(definition) else { return };
+        match std::fs::OpenOptions::new().write(true).open("/dev/null") {
+            Ok(nowhere) => {
+                let facts = Facts {
+                    definition,
+                    addresses,
+                    pid: None,
+                    end: Some(end),
+                };
+                let call = Call::new(moment, hook, &facts, nowhere.into(), self.hooks.line(name));
+                self.hooks.start(call, || {});
+            }
+            Err(error) => tracing::error!(%name, "hook {} is not called: {error}", moment.word()),
+        }
     }
 
     /// The hook of `moment`; absent if there is none, or it cannot be called.
