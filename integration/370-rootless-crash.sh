@@ -6,26 +6,7 @@
 
 . "$(dirname "$0")/lib.sh"
 cp "$(dirname "$0")/stream.py" "$PUB/"
-ID=4242
-RUN=/run/user/$ID/mini-emperor
-mkdir -p /run/user/$ID "$W/home" "$W/own" "$W/dev"
-chmod 700 /run/user/$ID
-cp "$MINI_EMPEROR" "$W/own/mini-emperor"
-EMPEROR=$W/own/mini-emperor
-mount -t tmpfs -o mode=0755 scenario "$W/dev"
-mknod -m 0666 "$W/dev/tun" c 10 200
-mount --bind "$W/dev/tun" /dev/net/tun
-chown -R $ID:$ID /run/user/$ID "$W/home" "$W/own" "$VASSALS" "$PUB"
-printf 'defaults: {stop: {signal: KILL}}\n' >"$SETTINGS"
-AS_USER=(setpriv --reuid $ID --regid $ID --clear-groups --inh-caps=-all --
-  env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME="$W/home" XDG_RUNTIME_DIR=/run/user/$ID)
-start() {
-  : >>"$LOG"
-  mark
-  "${AS_USER[@]}" "$EMPEROR" run "$VASSALS" --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
-  EMPEROR_PID=$!
-  wait_for 15 logged "emperor ready"
-}
+be_user
 before=$(belongings)
 drop_vassal one <<Y
 command: [$PYTHON, $PUB/stream.py, sink, "7001", $PUB/gaps]
@@ -36,7 +17,7 @@ command: [$PYTHON, $PUB/stream.py, source, 10.107.0.2, "7001"]
 network: {address: 10.107.0.3}
 restart: {delay: 100ms, max_delay: 100ms}
 Y
-start
+start_as_user
 for name in one two; do wait_running $name; done
 wait_for 5 grep -q open "$PUB/gaps"
 wait_running two
@@ -48,7 +29,7 @@ users=$(readlink "/proc/$EMPEROR_PID/ns/user")
 
 kill -KILL "$EMPEROR_PID"
 wait "$EMPEROR_PID" 2>/dev/null || true
-check "the next emperor gets ready" start
+check "the next emperor gets ready" start_as_user
 check "with the same vassals" is "$vassals" who
 check "in their user namespace" is "$users" readlink "/proc/$EMPEROR_PID/ns/user"
 check "their stream goes on" is "$connections" opened

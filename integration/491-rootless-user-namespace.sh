@@ -11,26 +11,7 @@
 
 . "$(dirname "$0")/lib.sh"
 
-ID=4242
-RUN=/run/user/$ID/mini-emperor
-mkdir -p /run/user/$ID "$W/home" "$W/own" "$W/dev"
-chmod 700 /run/user/$ID
-cp "$MINI_EMPEROR" "$W/own/mini-emperor"
-EMPEROR=$W/own/mini-emperor
-mount -t tmpfs -o mode=0755 scenario "$W/dev"
-mknod -m 0666 "$W/dev/tun" c 10 200
-mount --bind "$W/dev/tun" /dev/net/tun
-chown -R $ID:$ID /run/user/$ID "$W/home" "$W/own" "$VASSALS" "$PUB"
-printf 'defaults: {stop: {signal: KILL}}\n' >"$SETTINGS"
-AS_USER=(setpriv --reuid $ID --regid $ID --clear-groups --inh-caps=-all --
-  env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME="$W/home" XDG_RUNTIME_DIR=/run/user/$ID)
-start() {
-  : >>"$LOG"
-  mark
-  "${AS_USER[@]}" "$EMPEROR" run "$VASSALS" --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
-  EMPEROR_PID=$!
-  wait_for 15 logged "emperor ready"
-}
+be_user
 map() { tr -s ' \n' ' ' <"/proc/$1/$2" | sed 's/^ //; s/ $//'; }
 before=$(belongings)
 
@@ -41,7 +22,7 @@ namespaces: [pid, mount, uts, ipc, cgroup, user]
 capabilities: [NET_ADMIN]
 network: {address: 10.107.0.2}
 Y
-start
+start_as_user
 wait_running one
 pid=$(vassal_pid one)
 users=$(readlink "/proc/$EMPEROR_PID/ns/user")
@@ -58,7 +39,7 @@ check "it pings the gateway" in_vassal one ping -q -c 2 -i 0.2 -W 2 10.107.0.1
 
 # ---- adoption: everything that is left is below the namespace that the next emperor needs
 kill_emperor
-check "the next emperor gets ready" start
+check "the next emperor gets ready" start_as_user
 check "with the same vassal" same_pid one "$pid"
 check "in the user namespace of the first, not in the vassal's" is "$users" readlink "/proc/$EMPEROR_PID/ns/user"
 check "the vassal's maps are what they were" is "0 $ID 1" map "$pid" uid_map

@@ -235,6 +235,35 @@ more_than() {
   [ "${got:-0}" -gt "$least" ] || { echo "wanted more than $least, got ${got:-nothing}"; return 1; }
 }
 
+# ---- an emperor that is not root ------------------------------------------------------------------------
+
+# be_user: from here on the emperor, its definitions and its directories are those of user 4242, who has a tun device as other
+# systems have it. start_as_user starts it.
+be_user() {
+  ID=4242
+  RUN=/run/user/$ID/mini-emperor
+  mkdir -p "/run/user/$ID" "$W/home" "$W/own" "$W/dev"
+  chmod 700 "/run/user/$ID"
+  cp "$MINI_EMPEROR" "$W/own/mini-emperor"
+  EMPEROR=$W/own/mini-emperor
+  mount -t tmpfs -o mode=0755 scenario "$W/dev"
+  mknod -m 0666 "$W/dev/tun" c 10 200
+  mount --bind "$W/dev/tun" /dev/net/tun
+  chown -R $ID:$ID "/run/user/$ID" "$W/home" "$W/own" "$VASSALS" "$PUB"
+  printf 'defaults: {stop: {signal: KILL}}\n' >"$SETTINGS"
+  AS_USER=(setpriv --reuid $ID --regid $ID --clear-groups --inh-caps=-all --
+    env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME="$W/home" XDG_RUNTIME_DIR=/run/user/$ID)
+}
+
+# start_as_user: in the background, until it says that it is ready.
+start_as_user() {
+  : >>"$LOG"
+  mark
+  "${AS_USER[@]}" "$EMPEROR" run "$VASSALS" --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
+  EMPEROR_PID=$!
+  wait_for 15 logged "emperor ready"
+}
+
 # ---- two vassals that are reached, and streams that last ------------------------------------------------
 
 # drop_pair: `left` is 10.107.0.2 and `right` 10.107.0.3; both serve HTTP on port 8080. What comes for `right` on UDP
