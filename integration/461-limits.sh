@@ -18,14 +18,7 @@ mkdir "$W/own"
 mount --bind "$MINI_EMPEROR" "$W/own/mini-emperor"
 EMPEROR=$W/own/mini-emperor
 chown -R $ID:$ID "$W/home" "$VASSALS" "$PUB"
-RUN=$W/home/run
-cat >"$SETTINGS" <<Y
-run_directory: $RUN
-state_directory: $W/home/state
-log_directory: $W/home/log
-nat: {masquerade: false, ip_forward: false}
-defaults: {stop: {signal: KILL}, restart: {delay: 100ms, max_delay: 1s}, user: root, group: root}
-Y
+settle_at_home "{stop: {signal: KILL}, restart: {delay: 100ms, max_delay: 1s}, user: root, group: root}"
 # inside COMMAND…: as root of the emperor's user namespace.
 inside() { nsenter --user="/proc/$EMPEROR_PID/ns/user" -- "$@"; }
 limit() { inside sh -c "echo $2 >/proc/sys/user/$1"; }

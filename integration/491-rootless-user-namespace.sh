@@ -53,14 +53,7 @@ check "the emperor ends with 0" stop_emperor
 check "the host is as it was" wait_for 5 is "$before" belongings
 
 # ---- root of a namespace with two ids, which allows a few more namespaces or none
-RUN=$W/home/run
-cat >"$SETTINGS" <<Y
-run_directory: $RUN
-state_directory: $W/home/state
-log_directory: $W/home/log
-nat: {masquerade: false, ip_forward: false}
-defaults: {stop: {signal: KILL}, restart: {delay: 100ms, max_delay: 200ms}}
-Y
+settle_at_home "{stop: {signal: KILL}, restart: {delay: 100ms, max_delay: 200ms}}"
 another() { ! [ "/proc/$EMPEROR_PID/ns/user" -ef /proc/self/ns/user ]; }
 mkfifo -m 0666 "$W/home/go"
 mark

@@ -255,6 +255,18 @@ be_user() {
     env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME="$W/home" XDG_RUNTIME_DIR=/run/user/$ID)
 }
 
+# settle_at_home DEFAULTS: everything below the user's home, and nothing of the host changed.
+settle_at_home() {
+  RUN=$W/home/run
+  cat >"$SETTINGS" <<Y
+run_directory: $RUN
+state_directory: $W/home/state
+log_directory: $W/home/log
+nat: {masquerade: false, ip_forward: false}
+defaults: $1
+Y
+}
+
 # start_as_user: in the background, until it says that it is ready.
 start_as_user() {
   : >>"$LOG"

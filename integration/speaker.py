@@ -22,7 +22,7 @@ def notify(tag):
         try:
             speaks.sendto(f"READY=1\nSTATUS={tag}\nWATCHDOG=1".encode(), where)
         except OSError:
-            pass  # There is no emperor, for now.
+            pass  # Between two emperors nobody listens; the next one is told again.
         if signal.sigtimedwait([signal.SIGTERM], BEAT):
             return
 
@@ -36,7 +36,7 @@ def by_bytes(_tag):
             if select.select([speaks], [], [], BEAT)[0] and os.read(speaks, 1) == b"\2":
                 return
         except OSError:
-            signal.sigtimedwait([], BEAT)  # There is no emperor, for now.
+            signal.sigtimedwait([], BEAT)  # Between two emperors nobody listens.
 
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
