@@ -47,7 +47,7 @@ wait_running teller
 check "one that has not said so is not ready" has teller ready false
 touch "$PUB/go"
 check "its word makes it ready" wait_has teller ready true
-check "its status is shown" is "1" sh -c "grep -c 'says=\"serving' '$LOG'"
+check "its status is shown" wait_for 5 status_says teller 'says="serving \"you\""'
 check "that it is ready is logged" sh -c "grep -q 'vassal ready name=teller' '$LOG'"
 
 # ---- watchdog
