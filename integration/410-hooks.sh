@@ -201,6 +201,27 @@ check "which calls its own" wait_running left
 check "none is written down any more" is "" ls "$RUN/hooks"
 rm "$VASSALS/left.yaml"
 
+# ---- an emperor that dies the moment after it has made a hook's process
+cat >"$H/deadly" <<'S'
+#!/bin/sh
+[ -e "$1" ] && exit 0
+kill -KILL "$PPID"
+exec sleep 4715
+S
+chmod +x "$H/deadly"
+rm "$H/go"
+left=
+for round in $(seq 20); do
+  drop_vassal "deadly$round" <<<"{command: [/bin/sleep, infinity], hooks: {pre_start: [$H/deadly, $H/go]}}"
+  wait "$EMPEROR_PID" 2>/dev/null || true
+  rm "$VASSALS/deadly$round.yaml"
+  start_emperor
+  wait_for 2 fails pgrep -xf "sleep 4715" || left="$left $round"
+  pkill -xf "sleep 4715" || true
+done
+: >"$H/go"
+check "a hook that kills its emperor as the first thing it does is ended by the next one, 20 times" is "" echo "$left"
+
 # ---- an emperor that dies while a vassal is being stopped
 cat >"$PUB/twice" <<'S'
 #!/bin/sh

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,10 +27,9 @@ use crate::sys::process::lower_open_files_of;
 use crate::sys::readiness::readable;
 
 use super::init::{OURSELVES, PATH};
-use super::process::Process;
+use super::notes::{self, Note};
 use super::search::end;
 use super::spawn;
-use super::state::{read_json, write_json};
 
 /// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,26 +94,6 @@ impl Drop for Counted {
     }
 }
 
-/// A hook that runs is written down; dropped, it is not any more.
-struct Note<'a>(&'a Path);
-
-impl<'a> Note<'a> {
-    fn write(path: &'a Path, pid: Option<u32>, name: &Name) -> Self {
-        let process = pid.and_then(Process::of);
-        if let Some(Err(error)) = process.map(|process| write_json(path, &process)) {
-            tracing::error!(%name, "{error}; after a crash nobody would end this hook");
-        }
-        Self(path)
-    }
-}
-
-impl Drop for Note<'_> {
-    fn drop(&mut self) {
-        // Missing is what was wanted.
-        let _ = std::fs::remove_file(self.0);
-    }
-}
-
 /// All hooks.
 pub struct Hooks {
     lines: BTreeMap<Name, Line>,
@@ -141,8 +120,9 @@ impl Hooks {
     pub async fn end_earlier(&self) {
         for note in std::fs::read_dir(&self.notes).into_iter().flatten().flatten() {
             let path = note.path();
-            let process: Option<Process> = read_json(&path);
-            if let Some((process, pidfd)) = process.and_then(|process| Some((process, process.open()?))) {
+            if let Some((process, pidfd)) =
+                notes::read(&path).and_then(|process| Some((process, process.open()?)))
+            {
                 tracing::warn!(pid = process.pid, hook = %path.display(), "a hook of an earlier emperor is killed");
                 i32::try_from(process.pid).into_iter().for_each(kill_group);
                 let pidfd = Arc::new(pidfd);
@@ -156,7 +136,7 @@ impl Hooks {
 
     /// Where the hooks of a vassal queue.
     pub fn line(&mut self, name: &Name) -> Line {
-        let (nofile, note) = (self.nofile, self.notes.join(format!("{name}.json")));
+        let (nofile, note) = (self.nofile, self.notes.join(format!("{name}.stat")));
         let line = || Line {
             turn: Arc::default(),
             nofile,
@@ -280,8 +260,13 @@ impl Call {
         if let Some(nofile) = self.line.nofile {
             lower_open_files_of(command.as_std_mut(), nofile);
         }
+        // It outlives what it names.
+        let (note, opened) = Note::of(&self.line.note, command.as_std_mut());
         let mut group = Group(command.spawn().map_err(failed)?);
-        let _note = Note::write(&self.line.note, group.0.id(), &self.name);
+        let written = group.0.id().map_or(opened, |pid| note.complete(pid));
+        if let Err(error) = written {
+            tracing::error!(name = %self.name, "{error}; after a crash nobody would end this hook");
+        }
         match tokio::time::timeout(self.hook.timeout, group.0.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("hook {moment} {program}: {status}")),
@@ -370,4 +355,31 @@ fn environment(moment: Moment, facts: &Facts<'_>) -> Vec<(&'static str, String)>
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::process::{Process, has_ended};
+    use std::os::unix::process::CommandExt;
+
+    #[tokio::test]
+    async fn a_hook_whose_emperor_died_at_its_spawn_is_ended_by_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", "sleep 1000 & wait"]).process_group(0);
+        let (note, opened) = Note::of(&directory.path().join("web.stat"), &mut command);
+        opened.unwrap();
+        let mut child = command.spawn().unwrap();
+        // Whatever its emperor would do next, it does not.
+        std::mem::forget(note);
+        let pidfd = Process::of(child.id()).unwrap().open().unwrap();
+        Hooks::new(None, directory.path().to_owned()).end_earlier().await;
+        let ended = has_ended(&pidfd);
+        kill_group(i32::try_from(child.id()).unwrap());
+        // If all is well, it was reaped.
+        let reaped = child.wait().is_err();
+        assert!(ended && reaped);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }

@@ -29,6 +29,7 @@ mod lock;
 pub mod logs;
 pub mod nat;
 pub mod netns;
+mod notes;
 pub mod notify;
 pub mod owner;
 pub mod perform;

@@ -27,6 +27,15 @@ impl Process {
         Some(Self { pid, began })
     }
 
+    /// The process that a line of proc_pid_stat(5) is about, if that is whole.
+    pub fn of_stat(stat: &str) -> Option<Self> {
+        let (pid, _) = stat.strip_suffix('\n')?.split_once(' ')?;
+        Some(Self {
+            pid: pid.parse().ok()?,
+            began: began(stat)?,
+        })
+    }
+
     /// Opens it, if it still exists and the kernel lets us; one that has ended and waits to be reaped does.
     pub fn open(self) -> Option<OwnedFd> {
         self.find().ok().flatten()

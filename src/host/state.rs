@@ -6,14 +6,15 @@
 //!   RUN/uplink.json      the interface on the host
 //!   RUN/offload.json     what was found out about this kernel
 //!   RUN/state/NAME.json  all that another emperor needs to go on with this vassal
-//!   RUN/hooks/NAME.json  the process of a hook that runs
+//!   RUN/hooks/NAME.stat  the process of a hook that runs
 //!   RUN/logs/NAME.LIFE   the FIFO that a life writes its output to
 //!   STATE/addresses.json which name had which address
 //! ```
 //!
 //! A vassal's record is taken away when the vassal is, and by nothing else: what an emperor leaves that is
 //! killed, or told to leave its vassals alone, is what the next one finds. So the run directory is gone after an
-//! end that stopped everything. Every file is written beside its place and renamed into it.
+//! end that stopped everything. Every file but a hook's ([`notes`](super::notes)) is written beside its place and renamed
+//! into it.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
