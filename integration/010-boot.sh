@@ -16,7 +16,7 @@ network: {address: [10.107.0.2, "fd00:107::2"]}
 Y
 start_emperor
 check "a definition that was there before runs" wait_running web
-check "that is logged with its name" logged "vassal running" "name=web"
+check "that is logged with its name" wait_for 5 logged "vassal running" "name=web"
 check "the host reaches it over IPv4" wait_for 5 says "you are 10.107.0.1" fetch http://10.107.0.2:8080/
 check "the host reaches it over IPv6" wait_for 5 says "you are fd00:107::1" fetch 'http://[fd00:107::2]:8080/'
 check "it runs as nobody" says "uid 65534" fetch http://10.107.0.2:8080/

@@ -46,6 +46,9 @@ check "still the same process" same_pid web "$old"
 
 # ---- removed: a child that has left its session and its parent must not survive
 settled
+# The tuns of those that ended are closed by a thread, and so is what they wrote into.
+at_rest() { is 2 tuns && is "" find "/proc/$EMPEROR_PID/fd" -lname '*settle*'; }
+wait_for 10 at_rest # web and the uplink
 before_fds=$(fds) before_tuns=$(tuns)
 drop_vassal tree <<'Y'
 command: [/bin/sh, -c, "(setsid sleep 98765 &) ; exec sleep 98764"]
@@ -81,7 +84,7 @@ exec 9>"$VASSALS/half.yaml"
 cat "$W/piece1" >&9
 settled
 check "a file that is still being written does not run" gone half
-check "and is not complained about" fails logged "half.yaml"
+check "and is not complained about" unlogged "half.yaml"
 cat "$W/piece2" >&9
 exec 9>&-
 check "it runs once it is closed" wait_running half
@@ -99,7 +102,7 @@ for name in .hidden.yaml backup.yaml.bak swap.yaml.swp .swap.yaml.swp tilde.yaml
   echo "not: {a: definition" >"$VASSALS/$name"
 done
 settled
-check "other files are ignored without a word" fails logged "error:"
+check "other files are ignored without a word" unlogged "error:"
 find "$VASSALS" -type f \( -name '*.bak' -o -name '*.swp' -o -name '*~' -o -name '#*' -o -name '.*' -o -name '*.txt' \
   -o -name yaml \) -delete
 
@@ -189,7 +192,8 @@ begun=$(now_ms)
 find "$VASSALS" -name 'many*' -delete
 check "500 removals at once" wait_for 60 is 0 many
 note "they were gone after $(($(now_ms) - begun)) ms"
-check "the emperor keeps no descriptor of them" wait_for 10 is "$before_fds" fds
+no_more_fds() { test "$(fds)" -le "$before_fds" || { echo "$(fds), before $before_fds"; return 1; }; }
+check "the emperor keeps no descriptor of them" wait_for 10 no_more_fds
 check "the emperor ends with 0" stop_emperor
 
 # ---- the directory itself is swapped, and there are two; only the settings name them
@@ -220,6 +224,6 @@ mkdir "$W/more/directory.yaml"
 settle=$(vassal_pid late)
 rm "$W/more/other.yaml"
 wait_gone other
-check "a directory in it is no definition" fails logged directory.yaml
+check "a directory in it is no definition" unlogged directory.yaml
 check "nobody else was disturbed" same_pid late "$settle"
 check "the emperor ends with 0" stop_emperor

@@ -69,7 +69,7 @@ check "and no other" says "200 OK" from three http://192.168.0.3:8080/
 
 serve two 192.168.0.3 '{in: ["reject 192.168.0.2"]}'
 check "reject tells the sender" wait_for 10 says "$rejected" from one http://192.168.0.3:8080/
-check "at once" says "$rejected" timeout 1 nsenter -t "$(vassal_pid one)" -n -- sh -c \
+check "at once" says "$rejected" one_syn in_vassal one sh -c \
   "'$EMPEROR' demo visit --count 1 http://192.168.0.3:8080/ || true"
 check "ping is told that it is prohibited" says "Packet filtered" \
   sh -c "nsenter -t $(vassal_pid one) -n ping -c 1 -W 2 192.168.0.3 || true"

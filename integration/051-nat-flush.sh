@@ -36,15 +36,15 @@ check "the other tables are as they were" is "$before" others
 
 nft flush ruleset
 begun=$(now_ms)
-check "after nft flush ruleset the table comes back" wait_for 1 own
+check "after nft flush ruleset the table comes back" wait_for 10 own
 note "after $(($(now_ms) - begun)) ms"
-check "and the way out" wait_for 1 says "you are 198.51.100.2" outside
+check "and the way out" wait_for 10 says "you are 198.51.100.2" outside
 other
 check "what others then load stays as they load it" is "$before" others
 table=$(own | head -n 1)
 read -r _ family name <<<"$table"
 nft delete table "$family" "$name"
-check "after deleting only that table it comes back" wait_for 1 own
+check "after deleting only that table it comes back" wait_for 10 own
 check "once" is "$(own | sort -u)" own
 check "the other tables are still as they were" is "$before" others
 check "the emperor ends with 0" stop_emperor

@@ -52,9 +52,7 @@ watched() {
 
 # take_figures: every figure of the router, as lines `NAME.KEY FIGURE`.
 take_figures() {
-  mark
-  kill -USR1 "$EMPEROR_PID"
-  wait_for 15 logged "status uplink=emperor0" >/dev/null || return 1
+  ask_status >/dev/null || return 1
   news | grep -w status | awk '{
     name = ""
     for (i = 1; i <= NF; i++) {
@@ -77,12 +75,17 @@ changed() {
     $2 != $3 && /^(mallory\.(transmit|dropped)|carol\.(receive|dropped)|(alice|bob)\.dropped)/ {print $1 "=" $3 - $2}' | xargs
 }
 
-# class NAME FATE ACCEPTED TAKEN PINGS: the counters say of these frames what must be said, and nothing else.
+# class NAME FATE ACCEPTED TAKEN PINGS: the counters say of these frames what must be said, and nothing else. The last
+# frame is counted when it has been written, and may have been answered by then.
 # What mallory's own kernel says in between is multicast.
 class() {
   local fate=$2 frames=$3 taken=$4 pings=$5 noise=0
   case $1 in vnet-*) frames=$((taken - pings)) ;; *) noise=$((taken - pings - frames)) ;; esac
-  if [ "$fate" = any ]; then adds_up "$1" "$taken"; return; fi
+  if [ "$fate" = any ]; then
+    wait_for 15 adds_up "$taken" || return 1
+    echo "$1 $(cat "$W/sent")" >>"$W/any.wanted"
+    return
+  fi
   declare -A wanted=(
     [carol.receive_packets]=$pings [mallory.transmit_packets]=$pings [mallory.dropped.multicast]=$noise
   )
@@ -93,9 +96,9 @@ class() {
     *:*) more "${fate%:*}.dropped.${fate#*:}" ;;
     *) more "mallory.dropped.$fate" ;;
   esac
-  is "$(for key in "${!wanted[@]}"; do echo "$key=${wanted[$key]}"; done | grep -v '=0$' | sort | xargs)" changed
+  wait_for 15 is "$(for key in "${!wanted[@]}"; do echo "$key=${wanted[$key]}"; done | grep -v '=0$' | sort | xargs)" changed
 }
-# adds_up CLASS TAKEN: each frame is counted once, as sent or as dropped, by whomever. How many of them were sent, with the
+# adds_up TAKEN: each frame is counted once, as sent or as dropped, by whomever. How many of them were sent, with the
 # pings among them, is written down: so many must arrive.
 adds_up() {
   local words word sum=0 sent=0
@@ -106,9 +109,9 @@ adds_up() {
       mallory.* | *.dropped.*) sum=$((sum + ${word#*=})) ;;
     esac
   done
-  echo "$1 $sent" >>"$W/any.wanted"
+  echo "$sent" >"$W/sent"
   echo "$words"
-  [ "$sum" = "$2" ]
+  [ "$sum" = "$1" ]
 }
 
 heard_from_mallory() { local line; read -r -t 60 -u 3 line && echo "$line"; }

@@ -23,11 +23,11 @@ echo "{command: [/bin/sh, -c, 'echo y >>$PUB/hopeless; sleep infinity']}" | drop
 check "until its file changes" wait_running hopeless
 
 # ---- 26
+mark
 drop_vassal exile <<Y
 command: [/bin/sh, -c, "echo x >>$PUB/exile; exit 26"]
 restart: {delay: 100ms, max_delay: 100ms}
 Y
-mark
 check "exit code 26: it stays down" wait_for 10 logged "vassal failed" name=exile "exited with 26"
 settled
 check "for good" is 1 lines exile
@@ -50,11 +50,11 @@ for n in 0 1 2 3 4 5 6 7 8 9; do
 done
 drop_vassal stubborn <<Y
 command: [/bin/sh, -c, "trap '' TERM; while :; do sleep 60; done"]
-stop: {signal: TERM, timeout: 20s}
+stop: {signal: TERM, timeout: 2m}
 Y
-wait_running stubborn
+wait_for 10 heeds stubborn TERM
 rm "$VASSALS/stubborn.yaml"
-wait_for 10 status_says crash9 restarts=3
+wait_for 10 more_than 2 counter crash9 restarts
 check "one that does not want to end is still stopping" wait_for 5 status_says stubborn state=stopping
 calm() { drop_vassal calm <<<"{command: [/bin/sleep, infinity], restart: {delay: 100ms}}"; }
 worst_start=0 worst_stop=0 worst_reap=0 wrong_end=
@@ -76,11 +76,11 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
   worst_stop=$(slower $(($(now_ms) - begun)) "$worst_stop")
 done
 note "the slowest of ten: start $worst_start ms, reaped and started again $worst_reap ms beyond its pause, stop $worst_stop ms"
-check "beside ten that crash, one starts at once" test "$worst_start" -lt 1000
-check "its death is noticed at once" test "$worst_reap" -lt 1000
-# 150 ms of which a removed file may yet come back.
+# Whoever waited for another here would wait for the two minutes of one that does not want to end.
+check "beside ten that crash, one starts at once" test "$worst_start" -lt 5000
+check "its death is noticed at once" test "$worst_reap" -lt 5000
 check "how it died is known each time" test -z "$wrong_end"
-check "and it stops at once" test "$worst_stop" -lt 1000
+check "and it stops at once" test "$worst_stop" -lt 5000
 check "one that does not want to end is still stopping after all that" status_says stubborn state=stopping
 rm "$VASSALS"/crash*.yaml
 mark

@@ -92,7 +92,7 @@ said=$(wc -l <"$LOGS/web.log")
 rm "$VASSALS/web.yaml"
 check "it ends" wait_gone web
 check "gracefully" wait_for 5 says "graceful shutdown triggered" tail -n "+$((said + 1))" "$LOGS/web.log"
-check "in time, and is not killed" fails logged "killing the whole tree" name=web
+check "in time, and is not killed" unlogged "killing the whole tree" name=web
 
 # ---- it asks to be stopped
 app idle <<'I'

@@ -32,6 +32,7 @@ slow_vassal() { # slow_vassal NAME HOOK
 start_emperor
 all="quitter crasher"
 for name in $all; do wait_running "$name"; done
+wait_for 10 heeds quitter USR1
 began() { grep -qx "$2 begins" "$H/$1"; }
 once() { is "$2 begins
 $2 ends" cat "$H/$1"; }

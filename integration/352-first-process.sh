@@ -22,7 +22,7 @@ cages() { find /sys/fs/cgroup -type d -name 'mini-emperor.mother.*' 2>/dev/null 
 cages=$(cages)
 # Without a pid namespace of its own, so that what it leaves falls to the emperor's.
 drop_vassal mother <<Y
-command: [/bin/bash, -c, "for n in {1..50}; do (sleep 0.0526 &); done; echo all; trap 'exit 26' USR1; while :; do sleep 0.05; done"]
+command: [/bin/bash, -c, "trap 'exit 26' USR1; for n in {1..50}; do (sleep 0.0526 &); done; echo all; while :; do sleep 0.05; done"]
 namespaces: [mount, uts, ipc]
 Y
 contain

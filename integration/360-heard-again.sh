@@ -106,7 +106,9 @@ command:
   - /bin/sh
   - -c
   - |
-    sh -c 'trap "echo main >$PUB/heard; exit 0" TERM; while :; do sleep 0.05; done' &
+    rm -f $PUB/hears
+    sh -c 'trap "echo main >$PUB/heard; exit 0" TERM; touch $PUB/hears; while :; do sleep 0.05; done' &
+    until [ -e $PUB/hears ]; do sleep 0.02; done
     $PYTHON -c "import os, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.sendto(b'MAINPID=\$!\nREADY=1', '\0' + os.environ['NOTIFY_SOCKET'][1:])"
     wait
 ready: notify
@@ -119,7 +121,7 @@ untold() { printf 'command: [/bin/sleep, infinity]\nreload: signal WINCH\n%s\n' 
 untold
 start_emperor
 ready() { is true vassal_field "$1" .ready; }
-wait_for 10 test -S "$W/sockets/served"
+wait_for 10 listens "$W/sockets/served"
 "$PYTHON" -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)' "$W/sockets/served"
 for name in beating speaker forker quiet untold served; do wait_for 10 ready $name; done
 for name in rising late; do wait_running $name; done
@@ -129,9 +131,7 @@ wait_for 10 logged name=untold "updated while it runs"
 all="beating rising speaker late forker quiet untold served"
 who() { local name; for name in $all; do echo "$name $(vassal_pid $name)"; done; }
 beats() {
-  mark
-  kill -USR1 "$EMPEROR_PID"
-  wait_for 5 status_line beating >/dev/null || return 1
+  ask_status >/dev/null || return 1
   status_line beating | grep -o 'says="beat [0-9]*' | tr -dc 0-9
 }
 next() { # next COMMAND…: another emperor, by whatever way
@@ -149,6 +149,7 @@ spoken() { wc -l <"$PUB/spoken"; }
 : >"$PUB/spoken"
 chmod 0666 "$PUB/spoken"
 
+declare -A old
 for way in crash upgrade; do
   next $way >/dev/null
   check "$way: the same vassals, the same main processes" is "$before" who
@@ -157,10 +158,11 @@ for way in crash upgrade; do
   check "$way: its signs of life, too" is "$before" who
   check "$way: one that was not ready is not" is false vassal_field rising .ready
   told=$(spoken)
+  for name in rising beating late forker; do old[$name]=$(vassal_pid $name); done
   kill -HUP "$EMPEROR_PID"
   check "$way: a control socket carries bytes to the vassal" wait_for 5 more_than "$told" spoken
-  wait_running rising # SIGHUP restarts those that say nothing else
-  for name in beating late forker; do wait_for 10 running $name; done
+  # SIGHUP restarts those that say nothing else.
+  for name in rising beating late forker; do wait_running $name "${old[$name]}"; done
   wait_for 10 ready beating
   wait_for 10 ready forker
 done
@@ -179,7 +181,7 @@ wait_for 10 test -e "$PUB/mute.said"
 mute 2s
 start_emperor
 check "one that said while there was no emperor that it is ready counts as ready in a while" wait_for 15 ready mute
-check "with a word to the operator" logged name=mute "may have while there was no emperor"
+check "with a word to the operator" wait_for 5 logged name=mute "may have while there was no emperor"
 check "it is greeted" wait_for 5 is x cat "$W/greeted"
 check "and the same" same_pid mute "$mute"
 check "one that said while there was no emperor that it has read its files is ready in a while" wait_for 25 ready reading

@@ -24,7 +24,7 @@ begun=$(now_ms)
 start_emperor
 check "a cold start: $COUNT vassals run" wait_for 90 born
 note "all run $(($(now_ms) - begun)) ms after the start"
-check "one process each" is "$COUNT" sleepers
+check "one process each" wait_for 10 is "$COUNT" sleepers
 check "and one network each" is "$((fewest + COUNT))" networks
 kept=$(all)
 

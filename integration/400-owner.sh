@@ -109,7 +109,8 @@ for trick in 'a b' '-rf' 'x;reboot' $'new\nline' $'esc\e[2J' '..' '$(id)' '@x' "
 done
 check "a name that is none is refused" wait_for 5 logged "x;reboot.yaml" "no good name"
 check "and cannot break its line in the log" wait_for 5 logged 'new\nline.yaml' "no good name"
-check "nor reach the terminal" fails grep -q $'\e\\[2J' "$LOG"
+check "a control character is shown" wait_for 5 logged 'esc\u{1b}[2J.yaml' "no good name"
+check "and does not reach the terminal" fails grep -q $'\e\\[2J' "$LOG"
 put alice after2 <<<"$SLEEP"
 wait_running after2
 check "nothing of all this runs" is "after after2 job open settings web" sh -c \
@@ -130,7 +131,7 @@ Y
 for key in '`user`' '`groups`' '`capabilities`' '`no_new_privileges: false`' '`log`' '`stop.timeout`'; do
   check "$key is not an owner's to set" wait_for 5 logged "greedy.yaml" "$key"
 done
-check "nor is it to leave out namespaces" logged "greedy.yaml" "leaves out pid, uts, ipc"
+check "nor is it to leave out namespaces" wait_for 5 logged "greedy.yaml" "leaves out pid, uts, ipc"
 check "and check says the same" is "2 files, 7 errors, 0 warnings" sh -c \
   "'$EMPEROR' check '$W/homes/alice/greedy.yaml' --config '$SETTINGS' 2>&1 | tail -n 1"
 rm "$W/homes/alice/greedy.yaml"
@@ -154,6 +155,7 @@ check "and bob's goes on" is 2002:2002 owners job
 put bob secret <<<'command: [/bin/sh, -c, "echo secret of bob; exec sleep infinity"]'
 as bob chmod 0600 "$W/homes/bob/secret.yaml"
 wait_running secret
+wait_for 5 grep -qx "secret of bob" "$LOGS/secret.log"
 put alice race <<<'command: [/bin/sh, -c, "echo race by $(id -u); exec sleep infinity"]'
 wait_running race
 as alice "$PYTHON" - "$W/homes/alice" "$W/homes/bob/secret.yaml" <<'P'

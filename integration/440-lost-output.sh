@@ -89,7 +89,7 @@ bystander $reader
 check "when it is read again, the lines come, with a mark" \
   wait_for 15 grep -q "loud .*mini-emperor: [0-9]* bytes of output were dropped here" "$W/heard"
 check "and the emperor's own are all there" wait_for 15 grep -q "vassal running.*name=quiet" "$W/heard"
-check "the loss was told, with the reason" grep -q "nobody reads standard error; .*dropped and counted.*name=loud" "$W/heard"
+check "the loss was told, with the reason" wait_for 15 grep -q "nobody reads standard error; .*dropped and counted.*name=loud" "$W/heard"
 check "and its end" wait_for 15 grep -q "output of the vassal is taken again.*name=loud" "$W/heard"
 check "the emperor ends with 0" stop_emperor
 kill $reader

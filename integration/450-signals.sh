@@ -39,6 +39,7 @@ mkdir "$W/other"
 echo '{command: [/bin/sleep, infinity]}' >"$W/other/hidden.yaml"
 cp "$VASSALS/web.yaml" "$VASSALS/dead.yaml" "$W/other"
 mount --bind "$W/other" "$VASSALS"
+status_says web state=running # it has turned meanwhile
 check "what no event tells of is not seen" fails running hidden
 kill -WINCH "$EMPEROR_PID"
 check "WINCH has the directories read" wait_running hidden
@@ -57,7 +58,7 @@ stop: {signal: TERM, timeout: 1h}
 Y
 start_emperor
 wait_running stubborn
-wait_for 15 sh -c "grep -q '^SigIgn:.*4...\$' /proc/$(vassal_pid stubborn)/status"
+wait_for 15 heeds stubborn TERM
 mark
 kill -TERM "$EMPEROR_PID"
 wait_for 15 logged "stopping"

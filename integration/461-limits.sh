@@ -118,7 +118,7 @@ check "the emperor ends with 0" stop_emperor
 
 # ---- inotify
 begin "echo 0 >/proc/sys/user/max_inotify_instances"
-check "no inotify: that is said" logged "inotify refused" "read every second"
+check "no inotify: that is said" wait_for 5 logged "inotify refused" "read every second"
 wait_running web
 drop_vassal late <<<"{command: [/bin/sleep, infinity]}"
 check "no inotify: a file is found all the same" wait_running late
@@ -133,7 +133,7 @@ note "after $(($(now_ms) - begun)) ms"
 rm "$VASSALS/late.yaml"
 check "the emperor ends with 0" stop_emperor
 begin "echo 0 >/proc/sys/user/max_inotify_watches"
-check "no watches: that is said, with the directory" logged "$VASSALS refused" "read every second"
+check "no watches: that is said, with the directory" wait_for 5 logged "$VASSALS refused" "read every second"
 drop_vassal late <<<"{command: [/bin/sleep, infinity]}"
 check "no watches: a file is found all the same" wait_running late
 limit max_inotify_watches 100

@@ -15,12 +15,12 @@ drop_vassal web <<'Y'
 command: [mini-emperor, demo, serve, --port, "8080", --text, hello]
 network: {address: 10.107.0.10}
 Y
+mkfifo -m 0666 "$PUB/orders"
 drop_vassal admin <<Y
 command: [/bin/sh, -c, 'while read -r line; do eval "\$line"; done <>$PUB/orders']
 capabilities: [NET_ADMIN]
 network: {address: [10.107.0.20, "fd00:107::20"]}
 Y
-mkfifo -m 0666 "$PUB/orders"
 order() { echo "$*" >"$PUB/orders"; }
 wait_running web
 WEB=$(vassal_pid web)
@@ -61,6 +61,6 @@ check "an interface that is deleted ends the vassal, with the reason" wait_for 1
 check "which is started anew" wait_running admin "$pid"
 check "and reached" wait_for 15 ping -q -c 1 -W 1 10.107.0.20
 check "nobody else noticed" same_pid web "$WEB"
-check "and it answers" says hello fetch http://10.107.0.10:8080/
+check "and it answers" wait_for 5 says hello fetch http://10.107.0.10:8080/
 check "the emperor ends with 0" stop_emperor
 check "nothing is left" wait_for 15 is "" processes

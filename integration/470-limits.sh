@@ -47,6 +47,7 @@ has() { is "$1" cat "$PUB/$a.has"; }
 eater() { # eater LIMITS
   drop_vassal "$a" <<Y
 command: [$PYTHON, $PUB/eat.py, $PUB/$a]
+restart: {delay: 3s, max_delay: 3s}
 limits: $1
 Y
 }
@@ -62,8 +63,8 @@ mark
 echo 200 >"$PUB/$a"
 check "one that wants more is killed, and it is said why" \
   wait_for 20 logged "vassal ended" "name=$a" "needed more memory than \`limits.memory\`"
+echo 20 >"$PUB/$a" # in the pause before it is started anew
 check "so does its status" status_says "$a" "needed more memory than \`limits.memory\`"
-echo 20 >"$PUB/$a"
 check "and started anew" wait_running "$a" "$pid"
 pid=$(vassal_pid "$a")
 wait_for 15 has 20
@@ -137,7 +138,7 @@ command: [$PYTHON, $PUB/breed.py, $PUB/bred]
 limits: {cpu: 0.5, pids: 5}
 Y
 check "whose limits can be changed" wait_for 10 logged "vassal updated while it runs" "name=$b"
-check "they are" is 50000 limit "$b" cpu
+check "they are" wait_for 10 is 50000 limit "$b" cpu
 kill -KILL "$EMPEROR_PID"; wait "$EMPEROR_PID" || true
 rm "$VASSALS/$b.yaml"
 start_emperor

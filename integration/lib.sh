@@ -149,6 +149,10 @@ logged() {
   done
 }
 
+# unlogged TEXT…: no line since the mark holds every TEXT. The emperor's lines are written by a thread of its own, and so come
+# a moment after what they tell of; a status that was asked for just now is behind all of them.
+unlogged() { (ask_status) && fails logged "$@"; }
+
 # drop_vassal NAME <YAML: written beside, renamed into place.
 drop_vassal() {
   cat >"$VASSALS/.$1.tmp"
@@ -166,11 +170,13 @@ vassal_pid() {
 # vassal_field NAME FIELD: of its state file.
 vassal_field() { jq -er "$2" "$RUN/state/$1.json"; }
 
-# running NAME [OLD]: it runs, under another pid than OLD, and its command has been executed.
+# running NAME [OLD]: it runs, under another pid than OLD, and its command has been executed. The emperor hears of that within
+# the exec, the last acts of which are the command's rights and arguments.
 running() {
   local pid
   pid=$(vassal_pid "$1") || { echo "$pid"; return 1; }
   [ "$pid" != "${2:-}" ] || { echo "$1 is still pid $pid"; return 1; }
+  grep -qsa . "/proc/$pid/cmdline" || { echo "$1, pid $pid, has no arguments"; return 1; }
 }
 # gone NAME: no command of it runs. A vassal that waits to be started again has a state, but no pid.
 gone() { ! jq -e .pid "$RUN/state/$1.json" >/dev/null 2>&1 || { echo "$1 still runs"; return 1; }; }
@@ -180,7 +186,25 @@ wait_gone() { wait_for 10 gone "$@"; }
 # same_pid NAME PID: it runs under exactly that pid.
 same_pid() { is "$2" vassal_pid "$1"; }
 
-# settled: the emperor has looked at everything that was in the directory a moment ago.
+# executes NAME PROGRAM: its first process is that program by now.
+executes() {
+  local pid
+  pid=$(vassal_pid "$1") || { echo "$pid"; return 1; }
+  is "$2" cat "/proc/$pid/comm"
+}
+
+# heeds NAME SIGNAL: its first process has a handler for the signal, or ignores it. A shell that is told to needs a moment.
+heeds() {
+  local pid mask
+  pid=$(vassal_pid "$1") || { echo "$pid"; return 1; }
+  for mask in $(awk '/^Sig(Cgt|Ign):/ {print $2}' "/proc/$pid/status"); do
+    if (((0x$mask >> ($(kill -l "$2") - 1)) & 1)); then return; fi
+  done
+  echo "$1, pid $pid, does not heed SIG$2"
+  return 1
+}
+
+# settled: the emperor has looked at everything that was in the directory a moment ago, and what it said of it is in the log.
 # A new vassal that ran after a change proves that the change before it has been read.
 SETTLED=0 SETTLE_ADDRESS=10.107.0.254
 settled() {
@@ -188,7 +212,9 @@ settled() {
   drop_vassal "settle$SETTLED" <<<"{command: [/bin/sleep, infinity], network: {address: $SETTLE_ADDRESS}}"
   wait_running "settle$SETTLED" || return 1
   rm "$VASSALS/settle$SETTLED.yaml"
-  wait_gone "settle$SETTLED"
+  wait_gone "settle$SETTLED" || return 1
+  # Unless its log is elsewhere.
+  [ "$(readlink "/proc/$EMPEROR_PID/fd/2")" != "$LOG" ] || wait_for 10 grep -q "vassal gone name=settle$SETTLED\$" "$LOG"
 }
 
 # in_vassal NAME COMMAND…: with the host's programs and rights, in the vassal's network.
@@ -199,17 +225,43 @@ in_vassal() {
   nsenter -t "$pid" -n -- "$@"
 }
 
+# one_syn COMMAND…: in a network (of this shell, or by `in_vassal NAME`) that lets a single SYN out to port 8080.
+one_syn() {
+  local within=()
+  if [ "$1" = in_vassal ]; then within=("$1" "$2"); shift 2; fi
+  "${within[@]}" nft -f - <<'N'
+table inet once {
+  chain out {
+    type filter hook output priority 0
+    tcp dport 8080 tcp flags & (syn|ack) == syn limit rate over 1/hour burst 1 packets drop
+  }
+}
+N
+  "${within[@]}" "$@"
+  local code=$?
+  "${within[@]}" nft delete table inet once
+  return $code
+}
+
+# listens SOCKET: somebody listens at that path; the file is there a moment before.
+listens() { ss -Hlx | grep -F " $1 " || { echo "nobody listens at $1"; return 1; }; }
+
 on_internet() { nsenter -t "$INTERNET_PID" -n -- "$@"; }
 
 fetch() { curl -gsS --noproxy '*' -m "${PATIENCE:-5}" "$@"; }
 
-# counter NAME KEY: one figure of the status table that SIGUSR1 logs.
-counter() {
-  local before=$MARK line
+# ask_status: has the table logged that SIGUSR1 asks for, from the mark on. Its last line is the uplink's: who does not wait
+# for that may meet the rest of this table when he asks for the next.
+ask_status() {
   mark
   kill -USR1 "$EMPEROR_PID"
-  wait_for 15 status_line "$1" || { MARK=$before; return 1; }
-  line=$(status_line "$1")
+  wait_for 15 logged "status uplink=" || return 1
+}
+# counter NAME KEY: one figure of a fresh status table.
+counter() {
+  local before=$MARK line
+  ask_status || { MARK=$before; return 1; }
+  line=$(status_line "$1") || { echo "no status of $1"; MARK=$before; return 1; }
   MARK=$before
   grep -oE "(^| )${2//./\\.}=[0-9]+" <<<"$line" | tail -n 1 | cut -d= -f2
 }
@@ -217,10 +269,8 @@ counter() {
 status_says() {
   local name=$1 line text
   shift
-  mark
-  kill -USR1 "$EMPEROR_PID"
-  wait_for 15 status_line "$name" >/dev/null || { echo "no status of $name"; return 1; }
-  line=$(status_line "$name")
+  ask_status || return 1
+  line=$(status_line "$name") || { echo "no status of $name"; return 1; }
   for text; do
     case $line in *"$text"*) ;; *) printf 'wanted: %s\ngot:    %s\n' "$text" "$line"; return 1 ;; esac
   done
@@ -295,7 +345,7 @@ Y
 # port 9 and no other.
 right_denies() {
   local before got port from to
-  for port in 9 10; do
+  for port in 10 9; do
     before=$(counter right dropped.denied) || return 1
     for from in "" "in_vassal left"; do
       for to in 10.107.0.3 fd00:107::3; do
@@ -307,7 +357,11 @@ for _ in range(3):
       done
     done
     if [ $port = 9 ]; then got=$((before + 12)); else got=$before; fi
-    wait_for 5 is "$got" counter right dropped.denied || return 1
+    # What is answered has come behind them, and they have been judged.
+    for from in "" "in_vassal left"; do
+      for to in 10.107.0.3 fd00:107::3; do $from ping -q -c 1 -W 10 $to || return 1; done
+    done
+    is "$got" counter right dropped.denied || return 1
   done
 }
 
