@@ -24,7 +24,7 @@ ticks() { cat "$PUB/writer"; }
 before=$(ticks)
 check "the vassal goes on" wait_for 15 more_than $((before + 200)) ticks
 mark
-mount -o remount,size=4m "$LOGS"
+mount -o remount,size=64m "$LOGS"
 check "when there is room again, the file goes on with a mark" \
   wait_for 15 grep -q "^mini-emperor: [0-9]* bytes of output were dropped here$" "$LOGS/writer.log"
 check "which is said" wait_for 15 logged "output of the vassal is taken again" "name=writer"
