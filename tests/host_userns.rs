@@ -149,6 +149,15 @@ fn root_inside_is_nobody_but_its_user_outside() {
     plan.listens = true;
     let report = newborn.open_gate(&plan, &[stdin.as_fd()]).unwrap();
     assert_eq!(spawn::outcome(&report), None);
+    // The report ends within the exec, which takes on the command's rights a moment later, and its arguments after those.
+    wait_until("the command", || {
+        let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        if arguments.starts_with("/bin/sh\0") {
+            Ok(())
+        } else {
+            Err(arguments)
+        }
+    });
     assert_eq!(status(pid, "Uid:"), "4242 4242 4242 4242");
     assert_eq!(status(pid, "Gid:"), "4343 4343 4343 4343");
     assert_eq!(status(pid, "Groups:"), "4444");

@@ -16,7 +16,7 @@ use mini_emperor::host::tun::Offloads;
 use mini_emperor::host::workers::Report;
 use mini_emperor::router::{PortId, Reason, Wakefulness};
 use namespace::wait_until;
-use village::{ENGINES, Village, some_bytes, transfer};
+use village::{Done, ENGINES, Village, some_bytes, transfer};
 
 #[test]
 #[ignore = "needs a network namespace: run integration/run"]
@@ -132,17 +132,18 @@ fn no_flood_starves_another_port_of_the_same_worker() {
         let members: Vec<_> = (2..=9).map(|host| village.settle(host, None)).collect();
         let sink = village.settle(100, None);
         let floods: Vec<_> = members.iter().step_by(2).collect();
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = Done::new();
         std::thread::scope(|scope| {
             for member in &floods {
                 let socket = member.udp(4000);
                 let done = &done;
                 scope.spawn(move || {
-                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    while !done.is_set() {
                         let _ = socket.send_to(&[0; 100], (sink.address, 9));
                     }
                 });
             }
+            let end = done.at_the_end();
             wait_until("each has sent many", || {
                 let sent: Vec<_> = floods
                     .iter()
@@ -154,7 +155,7 @@ fn no_flood_starves_another_port_of_the_same_worker() {
                     Err(sent)
                 }
             });
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(end);
         });
         let sent: Vec<_> = floods
             .iter()
@@ -249,13 +250,14 @@ fn beside_a_flood_a_round_trip_is_no_matter_of_seconds() {
                 .unwrap();
         }
         let flood = flooder.udp(4000);
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = Done::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.is_set() {
                     let _ = flood.send_to(&[0; 64], (sink.address, 9));
                 }
             });
+            let end = done.at_the_end();
             wait_until("the flood has begun", || {
                 let sent = village.traffic(flooder).transmit_packets;
                 if sent > 5000 { Ok(()) } else { Err(sent) }
@@ -270,7 +272,7 @@ fn beside_a_flood_a_round_trip_is_no_matter_of_seconds() {
                 }
             });
             let answered = answered.count();
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(end);
             assert_eq!(answered, 300, "{engine:?}");
         });
     }

@@ -1,7 +1,11 @@
 //! Ports that go from worker to worker, on either engine.
 
+use std::net::{IpAddr, UdpSocket};
+
+use mini_emperor::config::settings::Engine;
+
 use super::namespace::wait_until;
-use super::village::{ENGINES, Village, some_bytes, transfer};
+use super::village::{Done, ENGINES, Village, some_bytes, transfer};
 
 #[test]
 #[ignore = "needs a network namespace: run integration/run"]
@@ -12,43 +16,54 @@ fn no_frame_overtakes_another_while_its_port_goes_from_worker_to_worker() {
         let [a, b, c] = &members[..] else { unreachable!() };
         let (from, to) = (a.udp(4000), b.udp(53));
         let (target, back) = ((b.address, 53), (a.address, 4000));
-        let done = std::sync::atomic::AtomicBool::new(false);
+        let done = Done::new();
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 let mut number = 0_u32;
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !done.is_set() {
                     for _ in 0..64 {
                         from.send_to(&number.to_be_bytes(), target).unwrap();
                         number += 1;
                     }
-                    from.recv(&mut [0; 1]).unwrap();
+                    let answer = from.recv(&mut [0; 1]);
+                    assert!(
+                        answer.is_ok(),
+                        "{engine:?}: {number} were sent and not answered: {answer:?}"
+                    );
                 }
+                from.send_to(b"the end", target).unwrap();
                 number
             });
-            let receiver = scope.spawn(|| {
-                let mut number = 0_u32;
-                let mut got = [0; 4];
-                loop {
-                    match to.recv(&mut got) {
-                        Ok(_) => assert_eq!(u32::from_be_bytes(got), number, "{engine:?}"),
-                        Err(_) => return number,
-                    }
-                    number += 1;
-                    if number.is_multiple_of(64) {
-                        to.send_to(&[0], back).unwrap();
-                    }
-                }
-            });
+            let receiver = scope.spawn(|| take_in_order(&to, back, engine));
+            let end = done.at_the_end();
             // It shares a worker with one of the others, which has more to do than it, and is given to the other worker.
             for at in 0..100 {
                 let busy = [b, c][usize::from(at % 2 == 0)].port;
                 village.share_work(|port| u64::from(port == busy) * 9000 + u64::from(port == a.port) * 4000);
             }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(end);
             let sent = sender.join().unwrap();
             assert_eq!(receiver.join().unwrap(), sent, "{engine:?}");
         });
         assert_eq!(village.moves, 100, "{engine:?}");
+    }
+}
+
+/// Takes datagrams that are numbered, and answers each 64th, until there is one that says the end: how many came.
+fn take_in_order(to: &UdpSocket, back: (IpAddr, u16), engine: Engine) -> u32 {
+    let mut number = 0_u32;
+    let mut got = [0; 7];
+    loop {
+        let length = to.recv(&mut got);
+        match length.map(|length| &got[..length]) {
+            Ok(b"the end") => return number,
+            Ok(got) => assert_eq!(got, number.to_be_bytes(), "{engine:?}: not {number}"),
+            Err(error) => panic!("{engine:?}: behind {number} comes nothing: {error}"),
+        }
+        number += 1;
+        if number.is_multiple_of(64) {
+            to.send_to(&[0], back).unwrap();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -216,6 +217,30 @@ impl Member {
         within(&self.netns, || {
             std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()
         })
+    }
+}
+
+/// Tells other threads that they are done, also when the one that holds it fails; they would be waited for.
+pub(crate) struct Done(AtomicBool);
+
+impl Done {
+    pub(crate) fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Set when what comes back is dropped.
+    pub(crate) fn at_the_end(&self) -> impl Drop + use<'_> {
+        struct Setter<'a>(&'a AtomicBool);
+        impl Drop for Setter<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Setter(&self.0)
     }
 }
 
