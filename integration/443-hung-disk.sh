@@ -1,7 +1,8 @@
-# A log disk that does not answer: whoever logs there waits, and nobody else.
+# A log disk that does not answer: whoever logs there loses output, and nobody else.
 #
 #   open(stuck.log) ── lease ── another program     hangs until the lease is given up
-#   write(flood.log)── a pipe that nobody reads     hangs for ever
+#   write(flood.log)── a pipe that nobody reads     hangs until somebody does
+#   write(chat.log) ── a file                       goes on
 
 . "$(dirname "$0")/lib.sh"
 
@@ -77,17 +78,64 @@ check "while it hung" hangs
 answer
 
 # ---- while output is written
+cp "$(dirname "$0")/ticks.py" "$PUB/"
+drop_vassal chat <<<"{command: [$PYTHON, $PUB/ticks.py, $PUB/chat, '0.01']}"
 mkfifo "$LOGS/flood.log"
-drop_vassal flood <<<"{command: [/bin/sh, -c, 'head -c 1000000 /dev/zero; exec sleep infinity']}"
+# It says a million bytes, and as long as the file is there one word a time that it is gone.
+touch "$PUB/hush"
+chmod 0666 "$PUB/hush"
+drop_vassal flood <<Y
+command: [/bin/sh, -c, "head -c 1000000 /dev/zero; echo said >$PUB/said; until [ ! -e $PUB/hush ]; do sleep 0.1; done; echo; echo after; exec sleep infinity"]
+Y
+touch "$PUB/said"
+chmod 0666 "$PUB/said"
 wait_running flood
+wait_running chat
 writes() { says pipe_write cat /proc/"$EMPEROR_PID"/task/*/wchan; }
+chat() { wc -l <"$LOGS/chat.log"; }
 check "a file takes no more" wait_for 10 writes
+before=$(chat)
+check "the file of another does" wait_for 15 more_than $((before + 200)) chat
+check "and why it does not, is said" wait_for 10 logged name=flood "the disk of its log file does not answer" "dropped and counted"
+check "the vassal whose file it is can say all that it has to say" wait_for 15 grep -q said "$PUB/said"
+check "which is counted" wait_for 15 more_than 900000 counter flood log.dropped
 check "others are born still" settled
+check "while it hangs" writes
 cp "$MINI_EMPEROR" "$W/second"
 chmod 0755 "$W/second"
 says_no() { local said; ! said=$("$W/second" upgrade --config "$SETTINGS" 2>&1) && says "the disk of the logs does not answer" echo "$said"; }
 check "an upgrade is refused, since the logs cannot stand still" says_no
 check "the emperor goes on" settled
+
+# ---- when the disk answers again
+cat "$LOGS/flood.log" >"$W/flood" & READER=$!
+helper $READER
+threads() { ls /proc/"$EMPEROR_PID"/task | wc -l; }
+free() { ! writes >/dev/null; }
+check "it answers" wait_for 10 free
+rm "$PUB/hush"
+check "what is said then is written" wait_for 15 grep -aqx after "$W/flood"
+flood_account() { # to the byte: what was said is there or was counted, and the place is marked
+  "$PYTHON" - "$W/flood" "$(counter flood log.dropped)" <<'P'
+import re, sys
+text, counted = open(sys.argv[1], "rb").read(), int(sys.argv[2])
+marks = [int(n) for n in re.findall(rb"mini-emperor: (\d+) bytes of output were dropped here\n", text)]
+zeros = text.count(b"\0")
+print(f"{zeros} bytes are there, {counted} counted, {marks} marked")
+assert zeros + counted == 1_000_000 and marks == [counted], text[-200:]
+assert text.endswith(b"dropped here\n\nafter\n"), text[-200:]
+P
+}
+check "what is missing is what was counted" wait_for 10 flood_account
+writers() { grep -xc "log writer" <(cat_threads); }
+check "one thread that writes is left" wait_for 10 is 1 writers
+
+# ---- at the end
+kill -KILL $READER
+wait $READER 2>/dev/null || true
+mkfifo "$LOGS/last.log"
+drop_vassal last <<<"{command: [/bin/sh, -c, 'head -c 1000000 /dev/zero; exec sleep infinity']}"
+check "another hangs" wait_for 10 writes
 mark
 check "it ends all the same" stop_emperor
 check "and says what is lost" logged "is not written" "does not answer"

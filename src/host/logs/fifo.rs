@@ -1,6 +1,5 @@
 //! The pipe that a vassal writes into, and how bytes are taken out of it without a moment at which they are nowhere.
 
-use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +14,6 @@ use nix::unistd::{Gid, Uid, fchown, mkfifo, pipe2, read};
 
 use crate::config::Definition;
 
-use super::sink::Sink;
 use crate::host::error::{Doing, HostError};
 
 /// How much is taken from a pipe at once; then the next vassal has its turn.
@@ -82,17 +80,15 @@ impl Desk {
         Ok(Self { reader, writer })
     }
 
-    /// Copies one chunk to `sink`; its length, 0 at the end. It stays in `pipe`. The buffer lives on the stack, not in
-    /// the waiting task.
-    pub(super) fn copy(&self, pipe: &OwnedFd, sink: &RefCell<Sink>) -> Result<usize, Errno> {
-        let mut chunk = [0; CHUNK];
+    /// Copies one chunk; nothing at the end. It stays in `pipe`.
+    pub(super) fn copy(&self, pipe: &OwnedFd) -> Result<Vec<u8>, Errno> {
         let length = tee(pipe, &self.writer, CHUNK, SpliceFFlags::SPLICE_F_NONBLOCK)?;
+        let mut chunk = vec![0; length];
         let mut copied = 0;
         while copied < length {
             copied += read(&self.reader, &mut chunk[copied..length])?;
         }
-        sink.borrow_mut().take(&chunk[..length]);
-        Ok(length)
+        Ok(chunk)
     }
 
     /// Takes out of `pipe` what was copied.

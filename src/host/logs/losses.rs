@@ -58,6 +58,17 @@ impl Losses {
         (self.now, self.last) = (before.now, before.last);
     }
 
+    /// Of the same vassal, for the time in which this is elsewhere.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(self.counted.clone())
+    }
+
+    /// What was lost beside it.
+    pub(super) fn absorb(&mut self, beside: &Self) {
+        self.now += beside.now;
+        self.last = self.last.max(beside.last);
+    }
+
     pub(super) fn add(&mut self, name: &str, bytes: usize, why: &str) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.now += bytes;

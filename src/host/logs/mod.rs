@@ -1,7 +1,8 @@
 //! Where vassals' output goes: files with rotation, the terminal behind the vassal's name, or the journal.
 //!
-//! A vassal writes into a pipe. A thread of its own takes what is there and hands it to the vassal's `Sink`;
-//! so neither a flood of output nor a disk that hangs ever delays the emperor. No buffer is kept for a vassal
+//! A vassal writes into a pipe. A thread of its own takes what is there and hands it to the vassal's `Sink`, and others
+//! write the files; so neither a flood of output nor a disk that hangs ever delays the emperor, nor one vassal's disk
+//! another vassal: see `writing`. No buffer is kept for a vassal
 //! that is silent, and one that writes more than others can only fill its pipe and wait. Files get the bytes
 //! as they came; on a terminal every control character is shown as an escape, so that a vassal cannot move
 //! the operator's cursor or recolour his screen. What nobody takes is dropped and counted: see `sink`.
@@ -14,13 +15,17 @@
 //! way there is lost.
 
 mod fifo;
+mod hands;
 mod journal;
+mod logfile;
 mod losses;
 mod opening;
 mod outlets;
+mod pumping;
 mod rotating;
 mod sink;
 pub mod stderr;
+mod writing;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,23 +37,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::unix::pipe;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
 
 use crate::config::{Definition, Name};
-use crate::sys::readiness::readable;
 
 use self::fifo::{Desk, Fifo};
+use self::hands::Hands;
 use self::losses::Dropped;
 use self::opening::Openers;
 pub use self::opening::Opening;
-use self::outlets::{LONGEST_LINE, Outlets};
+use self::outlets::Outlets;
+use self::pumping::{Ways, pump, pump_hook};
 use self::sink::Sink;
+use self::writing::Writing;
 use super::error::{Doing, HostError};
 use super::pulse::Pulse;
 
@@ -81,8 +86,8 @@ enum Order {
     Update(Name, Sink),
     /// The vassal is gone.
     Forget(Name),
-    /// Stand still: say so, and go on when told to.
-    Pause(Sender<()>, Receiver<()>),
+    /// Stand still: say whether a disk lets you, and go on when told to.
+    Pause(Sender<bool>, Receiver<()>),
     /// End at once; what is in the FIFOs is for another emperor.
     Leave,
 }
@@ -119,9 +124,10 @@ impl Logs {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| failed(&e))?;
         let desk = Desk::new().map_err(|errno| failed(&errno.into()))?;
+        let hands = Hands::new().map_err(|e| failed(&e))?;
         let (ends, ended) = channel::<()>();
         let work = move || {
-            LocalSet::new().block_on(&runtime, keep(received, screen, desk));
+            LocalSet::new().block_on(&runtime, keep(received, screen, desk, hands));
             drop(ends);
         };
         std::thread::Builder::new()
@@ -194,17 +200,19 @@ impl Logs {
         self.openers.are_busy()
     }
 
-    /// Stands still until the answer is dropped: nothing is read that is not written. Absent if a disk keeps the
-    /// thread from it.
+    /// Stands still until the answer is dropped: nothing is read that is not written. Absent if a disk keeps
+    /// a thread from it.
     pub fn pause(&self) -> Option<Pause> {
         if self.are_opening() {
             return None;
         }
         let ((paused, is_paused), (go_on, wait)) = (channel(), channel());
         self.order(Order::Pause(paused, wait));
-        // That the thread has ended is as good.
-        let late = is_paused.recv_timeout(PAUSED_WITHIN) == Err(RecvTimeoutError::Timeout);
-        (!late).then_some(Pause(go_on))
+        match is_paused.recv_timeout(PAUSED_WITHIN) {
+            // That the thread has ended is as good.
+            Ok(true) | Err(RecvTimeoutError::Disconnected) => Some(Pause(go_on)),
+            Ok(false) | Err(RecvTimeoutError::Timeout) => None,
+        }
     }
 
     /// Waits until every line is written, or a disk has had its time. All vassals must be gone, and with them all
@@ -260,135 +268,89 @@ impl Drop for Logs {
 /// While this lives, the logs stand still.
 pub struct Pause(#[allow(dead_code, reason = "its end is the message")] Sender<()>);
 
-type Shared = Rc<RefCell<Sink>>;
-
 /// The thread: one task a pipe, until the emperor ends and the last pipe is empty.
-async fn keep(mut orders: UnboundedReceiver<Order>, screen: Screen, desk: Desk) {
-    let (outlets, desk) = (Outlets::new(screen), Rc::new(desk));
-    let mut sinks = BTreeMap::<Name, Shared>::new();
-    // Hooks of a vassal whose output is not read yet.
-    let mut early = BTreeMap::<Name, Vec<(&'static str, OwnedFd)>>::new();
-    let mut pumps = JoinSet::new();
+async fn keep(mut orders: UnboundedReceiver<Order>, screen: Screen, desk: Desk, hands: Hands) {
+    let writing = Rc::new(Writing::new(hands));
+    let mut tasks = Tasks {
+        ways: Rc::new(Ways {
+            desk,
+            outlets: Outlets::new(screen),
+            writing: writing.clone(),
+        }),
+        sinks: BTreeMap::new(),
+        early: BTreeMap::new(),
+        pumps: JoinSet::new(),
+    };
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Read(name, sink, fifo) => {
-                let shared = match sinks.get(&name) {
-                    Some(shared) => {
-                        shared.borrow_mut().become_like(sink);
-                        shared.clone()
-                    }
-                    None => sinks
-                        .entry(name.clone())
-                        .or_insert(Rc::new(RefCell::new(sink)))
-                        .clone(),
-                };
-                for (moment, pipe) in early.remove(&name).unwrap_or_default() {
-                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone(), outlets.clone()));
-                }
-                pumps.spawn_local(pump(fifo, shared, outlets.clone(), desk.clone()));
-            }
-            Order::Hook(name, moment, pipe) => match sinks.get(&name) {
-                Some(shared) => {
-                    pumps.spawn_local(pump_hook(moment, pipe, shared.clone(), outlets.clone()));
-                }
-                None => early.entry(name).or_default().push((moment, pipe)),
-            },
+            Order::Read(name, sink, fifo) => tasks.read(name, sink, fifo),
+            Order::Hook(name, moment, pipe) => tasks.hook(name, moment, pipe),
             Order::Update(name, sink) => {
-                if let Some(shared) = sinks.get(&name) {
+                if let Some(shared) = tasks.sinks.get(&name) {
                     shared.borrow_mut().become_like(sink);
                 }
             }
             Order::Forget(name) => {
-                sinks.remove(&name);
-                early.remove(&name);
+                tasks.sinks.remove(&name);
+                tasks.early.remove(&name);
             }
             Order::Pause(paused, go_on) => {
                 // Every pump is a task of this thread, and so stands between two chunks.
-                let _ = paused.send(());
-                let _ = go_on.recv();
+                let still = timeout(PAUSED_WITHIN, writing.still()).await;
+                let stands = still.is_ok() && !writing.hangs();
+                if paused.send(stands).is_ok() && stands {
+                    let _ = go_on.recv();
+                }
             }
-            Order::Leave => return,
+            Order::Leave => {
+                // Neither is a chunk torn nor will it be there twice, if the disk answers.
+                let _ = timeout(PAUSED_WITHIN, writing.still()).await;
+                return;
+            }
         }
-        while pumps.try_join_next().is_some() {}
+        while tasks.pumps.try_join_next().is_some() {}
     }
-    while pumps.join_next().await.is_some() {}
+    while tasks.pumps.join_next().await.is_some() {}
+    writing.all_back().await;
 }
 
-/// Moves one life's output until the last writer is gone; then nobody can open the FIFO any more.
-async fn pump(fifo: Fifo, sink: Shared, outlets: Outlets, desk: Rc<Desk>) {
-    let watched = match readable(fifo.reader.clone()) {
-        Ok(watched) => watched,
-        Err(error) => {
-            tracing::error!(fifo = %fifo.path.display(), %error, "output is not read");
-            return;
-        }
-    };
-    let mut ready = None;
-    loop {
-        // A FIFO whose last writer went before it was opened is at its end and never ready: so first a look.
-        let copied = match desk.copy(&fifo.reader, &sink) {
-            Ok(0) => break,
-            Ok(length) => {
-                send(&sink, &outlets).await;
-                Desk::take(&fifo.reader, length)
+/// What the thread does at one time.
+struct Tasks {
+    ways: Rc<Ways>,
+    sinks: BTreeMap<Name, Rc<RefCell<Sink>>>,
+    /// Hooks of a vassal whose output is not read yet.
+    early: BTreeMap<Name, Vec<(&'static str, OwnedFd)>>,
+    pumps: JoinSet<()>,
+}
+
+impl Tasks {
+    fn read(&mut self, name: Name, sink: Sink, fifo: Fifo) {
+        let shared = match self.sinks.get(&name) {
+            Some(shared) => {
+                shared.borrow_mut().become_like(sink);
+                shared.clone()
             }
-            Err(errno) => Err(errno),
+            None => self
+                .sinks
+                .entry(name.clone())
+                .or_insert(Rc::new(RefCell::new(sink)))
+                .clone(),
         };
-        match copied {
-            Ok(()) | Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => {
-                ready
-                    .take()
-                    .as_mut()
-                    .map(tokio::io::unix::AsyncFdReadyGuard::clear_ready);
-                let Ok(guard) = watched.readable().await else {
-                    break;
-                };
-                ready = Some(guard);
-                continue;
-            }
-            Err(errno) => {
-                tracing::error!(fifo = %fifo.path.display(), errno = errno.desc(), "output cannot be read");
-                break;
-            }
+        for (moment, pipe) in self.early.remove(&name).unwrap_or_default() {
+            let ways = self.ways.clone();
+            self.pumps
+                .spawn_local(pump_hook(moment, pipe, shared.clone(), ways));
         }
-        tokio::task::yield_now().await;
+        self.pumps.spawn_local(pump(fifo, shared, self.ways.clone()));
     }
-    sink.borrow_mut().end();
-    send(&sink, &outlets).await;
-    fifo.remove();
-}
 
-/// Sends the lines that wait, or gives them up.
-async fn send(sink: &Shared, outlets: &Outlets) {
-    loop {
-        let stuck = sink.borrow_mut().send(outlets);
-        let Some((outlet, until)) = stuck else { return };
-        if tokio::time::timeout_at(until.into(), outlets.room(outlet))
-            .await
-            .is_err()
-        {
-            return sink.borrow_mut().give_up();
-        }
-    }
-}
-
-/// Moves one hook's output, line by line, so that it and the vassal's own cannot tear each other's.
-async fn pump_hook(moment: &'static str, output: OwnedFd, sink: Shared, outlets: Outlets) {
-    let Ok(reader) = pipe::Receiver::from_owned_fd(output) else {
-        return;
-    };
-    let mut lines = BufReader::new(reader).take(0);
-    let mut line = Vec::new();
-    loop {
-        lines.set_limit(LONGEST_LINE as u64);
-        line.clear();
-        match lines.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                sink.borrow_mut().insert(moment, &line);
-                send(&sink, &outlets).await;
+    fn hook(&mut self, name: Name, moment: &'static str, pipe: OwnedFd) {
+        match self.sinks.get(&name) {
+            Some(shared) => {
+                let (shared, ways) = (shared.clone(), self.ways.clone());
+                self.pumps.spawn_local(pump_hook(moment, pipe, shared, ways));
             }
+            None => self.early.entry(name).or_default().push((moment, pipe)),
         }
     }
 }

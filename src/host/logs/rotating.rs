@@ -95,6 +95,11 @@ impl Rotating {
         Ok(())
     }
 
+    /// It is opened anew when it is written to.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+    }
+
     /// Whether the next byte begins a line, as far as is known.
     pub(super) fn is_between_lines(&self) -> bool {
         self.open.as_ref().is_none_or(|open| open.between_lines)

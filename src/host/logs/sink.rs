@@ -1,11 +1,12 @@
 //! Where one vassal's output goes: its file, the screen or the journal, both or neither.
 //!
-//! A file takes bytes as they came, at once or not at all. The screen and the journal take lines, when they have room. A
-//! vassal waits for room for a second at most, however much it says; then its lines are dropped until there is
+//! A file takes bytes as they came, whole or not at all: see `writing`. The screen and the journal take lines, when they have
+//! room. A vassal waits for room for a second at most, however much it says; then its lines are dropped until there is
 //! room again. What is dropped is counted, and the place where it would stand says how much.
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::Definition;
@@ -13,6 +14,7 @@ use crate::config::definition::LogTarget;
 
 use super::Screen;
 use super::journal;
+use super::logfile::{Lending, LogFile, Piece, Place};
 use super::losses::{Dropped, Losses};
 use super::outlets::{Outlet, Outlets, Refusal};
 use super::rotating::Rotating;
@@ -23,10 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where one vassal's output goes.
 pub(super) struct Sink {
-    name: String,
+    name: Arc<str>,
     /// A later one has a higher number.
     number: u64,
-    file: Option<(Rotating, Losses)>,
+    file: Option<Place>,
     outlet: Option<(Outlet, Losses)>,
     /// The line that has begun.
     started: Vec<u8>,
@@ -45,9 +47,12 @@ impl Sink {
         screen: Screen,
         dropped: &Dropped,
     ) -> Self {
-        let name = definition.name.to_string();
+        let name = Arc::<str>::from(definition.name.as_str());
         let counting = || Losses::new(Some(dropped.clone()));
-        let file = || (Rotating::new(directory, &name, &definition.log), counting());
+        let file = || {
+            let rotating = Rotating::new(directory, &name, &definition.log);
+            Place::Here(LogFile::new(name.clone(), number, rotating, counting()))
+        };
         // What the screen does not show of it is in the file.
         let shown = screen.terminal.then(|| (Outlet::Screen, Losses::new(None)));
         let (file, outlet) = match definition.log.to {
@@ -72,7 +77,7 @@ impl Sink {
     /// # Errors
     /// If the file cannot be opened, or there is none. Output is taken all the same, as far as it can be then.
     pub(super) fn open(&mut self) -> Result<(), HostError> {
-        if let Some((file, _)) = &mut self.file {
+        if let Some(file) = &mut self.file {
             file.open()?;
         }
         match &self.outlet {
@@ -83,7 +88,7 @@ impl Sink {
 
     /// Its file, if it has one.
     pub(super) fn file(&self) -> Option<&Path> {
-        self.file.as_ref().map(|(file, _)| file.path())
+        self.file.as_ref().and_then(Place::path)
     }
 
     /// The same vassal's output goes where `newer` says from here on, if it is newer.
@@ -91,9 +96,10 @@ impl Sink {
         if newer.number < self.number {
             return;
         }
-        if let (Some((_, before)), Some((_, losses))) = (&self.file, &mut newer.file) {
-            losses.go_on(before);
-        }
+        let file = newer.file.take().map(|file| match self.file.take() {
+            Some(old) => old.become_like(file),
+            None => file,
+        });
         if let (Some((old, before)), Some((new, losses))) = (&self.outlet, &mut newer.outlet)
             && old == new
         {
@@ -103,81 +109,69 @@ impl Sink {
         let started = std::mem::take(&mut self.started);
         let waiting = std::mem::take(&mut self.waiting);
         *self = Self {
+            file,
             started,
             waiting,
             ..newer
         };
     }
 
-    /// Takes output: the file has it then, lines wait for [`send`](Self::send).
+    /// Takes output that does not go into the file: lines wait for [`send`](Self::send).
     pub(super) fn take(&mut self, bytes: &[u8]) {
-        self.write(bytes);
         let Some((outlet, _)) = &self.outlet else { return };
         let longest = outlet.longest();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.started.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.started.len() >= longest {
-                self.end_started();
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let Some((file, losses)) = &mut self.file else {
-            return;
-        };
-        let written = match losses.mark() {
-            None => file.write(bytes),
-            Some(mark) => {
-                let between = if file.is_between_lines() { "" } else { "\n" };
-                let mark = [between, &mark].concat();
-                let written = file.write(&[mark.as_bytes(), bytes].concat());
-                // The mark's own bytes are none of the vassal's.
-                written.map_err(|mut unwritten| {
-                    let theirs = unwritten.written.checked_sub(mark.len());
-                    if theirs.is_some() {
-                        losses.marked();
-                    }
-                    unwritten.written = theirs.unwrap_or_default();
-                    unwritten
-                })
-            }
-        };
-        match written {
-            Ok(()) => {
-                losses.marked();
-                losses.came_through(&self.name);
-            }
-            Err(unwritten) => {
-                let lost = bytes.len() - unwritten.written.min(bytes.len());
-                losses.add(&self.name, lost, &unwritten.error.to_string());
+                self.end();
             }
         }
     }
 
     /// Takes one line of a hook.
-    pub(super) fn insert(&mut self, moment: &str, line: &[u8]) {
+    pub(super) fn insert(&mut self, line: &[u8]) {
         let started = std::mem::take(&mut self.started);
-        self.begin_line();
-        self.take(&[b"hook ", moment.as_bytes(), b": ", line].concat());
+        self.take(line);
         self.end();
         self.started = started;
     }
 
+    /// Whether there is one.
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Gives its file away, so that `piece` can be written to it.
+    pub(super) fn lend(&mut self, piece: Piece) -> Lending {
+        match &mut self.file {
+            Some(file) => file.lend(&self.name, piece),
+            None => Lending::Dropped,
+        }
+    }
+
+    /// Takes it back.
+    pub(super) fn give_back(&mut self, file: LogFile) {
+        if let Some(place) = &mut self.file {
+            place.give_back(file);
+        }
+    }
+
+    /// The file of this number does not come back now.
+    pub(super) fn hangs(&mut self, number: u64) {
+        if let Some(place) = &mut self.file {
+            place.hangs(number);
+        }
+    }
+
     /// A life begins: not in the middle of a line.
     pub(super) fn begin_line(&mut self) {
-        if let Some((file, _)) = &mut self.file {
+        if let Some(file) = &mut self.file {
             file.end_line();
         }
     }
 
     /// A life has ended, and its last line with it.
     pub(super) fn end(&mut self) {
-        self.end_started();
-        self.begin_line();
-    }
-
-    fn end_started(&mut self) {
         let line = std::mem::take(&mut self.started);
         if !line.is_empty() && self.outlet.is_some() {
             let bytes = line.len();
