@@ -104,9 +104,10 @@
 //!   queue, whoever accepts it. So a busy vassal costs the emperor one wake-up a look, and an idle one none.
 //! - **A vassal with CAP_NET_ADMIN may change its interface, and the operator is told**; nothing is set back, because
 //!   it was given that right. The router's pins do not depend on what is set inside.
-//! - **Output that cannot be written is dropped, counted and marked**, after a second of patience where room may come
-//!   ([`host::logs`]): a vassal that waits for a terminal is as dead as one that crashed. A file has a chunk of it whole
-//!   or not at all, so that the count is exact.
+//! - **Output that cannot be written is dropped, counted and marked**, after a second of patience where room may
+//!   come: a vassal that waits for a terminal or a disk is as dead as one that crashed. A file has a
+//!   chunk of it whole or not at all, so that the count is exact. One that hangs is left to the thread that writes it, and
+//!   others write the others' ([`host::logs`]): a thread in the kernel cannot be called back.
 //! - **An owner's file is judged by its descriptor, its way by the directories that were walked** ([`host::owner`]).
 //!   Group and others may write to neither, not even a group of one: whether a group is private cannot be known. What
 //!   an owner may write is a list of keys; a key that is in no list is the operator's.
@@ -120,7 +121,7 @@
 //!   its gate closes, which the kernel sees to; one that has been told is in a record.
 //! - **A gate opens only for what is on record**, so a `kill -9` at any moment leaves no process that the next
 //!   emperor does not know. What can be lost: counters of the last five seconds; an unfinished line on its way to a
-//!   terminal; and the output of a vassal that ends while there is no emperor, because a pipe lives only as long as
+//!   terminal; a chunk of output that a disk has kept for more than a second; and the output of a vassal that ends while there is no emperor, because a pipe lives only as long as
 //!   somebody holds it. What can be repeated: the chunk of output (4 KiB) that was being written to a log file; and
 //!   a command that was reached in the moment of the kill and ended unseen, which counts as not yet started.
 //! - **The record holds the definition as it was judged**, not the file's text: under other defaults the same

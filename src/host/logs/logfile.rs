@@ -229,3 +229,98 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::losses::Dropped;
+    use super::*;
+    use crate::config::definition::{Log, LogTarget};
+    use crate::host::pulse::Pulse;
+
+    fn file(directory: &Path, number: u64, max_size: u64, dropped: &Dropped) -> LogFile {
+        let log = Log {
+            to: LogTarget::File,
+            max_size,
+            keep: 2,
+        };
+        let rotating = Rotating::new(directory, "web", &log);
+        LogFile::new("web".into(), number, rotating, Losses::new(Some(dropped.clone())))
+    }
+
+    fn piece(text: &str) -> Piece {
+        Piece {
+            bytes: text.into(),
+            alone: false,
+        }
+    }
+
+    fn lent(place: &mut Place, text: &str) -> (LogFile, Piece) {
+        match place.lend("web", piece(text)) {
+            Lending::Write(file, piece) => (file, piece),
+            Lending::Later(_) | Lending::Dropped => panic!("it is here"),
+        }
+    }
+
+    fn write(place: &mut Place, text: &str) {
+        let (mut file, piece) = lent(place, text);
+        file.write(&piece);
+        place.give_back(file);
+    }
+
+    #[test]
+    fn while_a_thread_hangs_output_is_counted_and_its_place_is_marked() {
+        let directory = tempfile::tempdir().unwrap();
+        let dropped = Dropped::new(0, Arc::new(Pulse::new(0)));
+        let mut place = Place::Here(file(directory.path(), 1, 1000, &dropped));
+        let (mut away, first) = lent(&mut place, "first\n");
+        assert!(matches!(
+            place.lend("web", piece("too early\n")),
+            Lending::Later(_)
+        ));
+        place.hangs(1);
+        for _ in 0..2 {
+            assert!(matches!(place.lend("web", piece("lost\n")), Lending::Dropped));
+        }
+        assert_eq!(dropped.get(), 10);
+        away.write(&first);
+        place.give_back(away);
+        write(&mut place, "next\n");
+        let text = std::fs::read_to_string(directory.path().join("web.log")).unwrap();
+        assert_eq!(
+            text,
+            "first\nmini-emperor: 10 bytes of output were dropped here\nnext\n"
+        );
+    }
+
+    #[test]
+    fn an_edit_waits_for_a_thread_that_hangs_and_finds_the_file_that_it_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let dropped = Dropped::new(0, Arc::new(Pulse::new(0)));
+        let mut place = Place::Here(file(directory.path(), 1, 5, &dropped));
+        write(&mut place, "one\n");
+        let (mut away, second) = lent(&mut place, "two\n");
+        let mut newer = Place::Here(file(directory.path(), 2, 1000, &dropped));
+        newer.open().unwrap();
+        place = place.become_like(newer);
+        assert!(matches!(place.lend("web", piece("three\n")), Lending::Later(_)));
+        away.write(&second);
+        place.give_back(away);
+        write(&mut place, "three\n");
+        let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+        assert_eq!(
+            (&*read("web.log"), &*read("web.log.1")),
+            ("two\nthree\n", "one\n")
+        );
+    }
+
+    #[test]
+    fn a_file_that_comes_back_too_late_is_not_taken_for_the_one_in_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let dropped = Dropped::new(0, Arc::new(Pulse::new(0)));
+        let mut old = Place::Here(file(directory.path(), 1, 1000, &dropped));
+        let (away, _) = lent(&mut old, "old\n");
+        let mut place = Place::Here(file(directory.path(), 2, 1000, &dropped));
+        place.give_back(away);
+        assert_eq!(lent(&mut place, "new\n").0.number(), 2);
+    }
+}

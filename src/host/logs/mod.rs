@@ -11,7 +11,7 @@
 //! open for reading too. So a vassal whose emperor has died is not killed by SIGPIPE; what it writes waits in
 //! the FIFO for the next emperor, and when that is full the vassal waits. Bytes are written to the file before
 //! they are taken out of the FIFO (`tee(2)`), so a `kill -9` loses none of them and may at worst repeat the
-//! chunk that was being written. Only what goes to the screen is cut into lines, and an unfinished line on its
+//! chunk that was being written; only one that hung then is lost. Only what goes to the screen is cut into lines, and an unfinished line on its
 //! way there is lost.
 
 mod fifo;
