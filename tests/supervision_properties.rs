@@ -12,10 +12,10 @@ mod reign;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use mini_emperor::config::Definition;
 use mini_emperor::config::definition::Addresses;
+use mini_emperor::config::{Definition, Name};
 use mini_emperor::emperor::state::{End, Fault, Life, Rest, State, Then};
-use mini_emperor::emperor::{Event, Past, Run, Word};
+use mini_emperor::emperor::{Deed, Event, Past, Run, Trouble, Word};
 use proptest::prelude::*;
 
 use reign::{Reign, definition, name, path};
@@ -56,6 +56,11 @@ enum Step {
     Demand(usize),
     Elapse(u64),
     Deaf(bool),
+    Full(bool),
+    /// Something could not be done for a process, and it is heard of late.
+    Troubled(usize, Deed),
+    /// The same for a vassal that has none.
+    Unserved(usize, Deed),
     Reload,
     TryNow,
     Hurry,
@@ -78,6 +83,8 @@ const WORDS: [Word; 14] = [
     Word::Fault(Fault::DeviceLost),
 ];
 
+const DEEDS: [Deed; 3] = [Deed::Reload, Deed::Update, Deed::Await];
+
 const MILLISECONDS: [u64; 6] = [1, 300, 1000, 2500, 20_000, 200_000];
 
 fn end(which: usize) -> End {
@@ -96,7 +103,7 @@ fn step() -> impl Strategy<Value = Step> {
     any::<u32>().prop_map(|number| {
         let [kind, one, two, three] = number.to_be_bytes().map(usize::from);
         let (who, text) = (one % NAMES.len(), two % TEXTS.len());
-        match kind % 32 {
+        match kind % 35 {
             0..5 => Step::Define(who, text),
             5 => Step::Remove(who),
             6 => Step::Adopt(who, text, three),
@@ -111,6 +118,9 @@ fn step() -> impl Strategy<Value = Step> {
             29 => Step::Reload,
             30 if one % 2 == 0 => Step::TryNow,
             30 => Step::Hurry,
+            31 => Step::Full(one % 2 == 0),
+            32 => Step::Troubled(one, DEEDS[two % DEEDS.len()]),
+            33 => Step::Unserved(who, DEEDS[two % DEEDS.len()]),
             _ => Step::Fail,
         }
     })
@@ -157,10 +167,24 @@ fn play(reign: &mut Reign, step: Step) {
         Step::Demand(who) => reign.happen(Event::Demand(name(NAMES[who]))),
         Step::Elapse(milliseconds) => reign.elapse(Duration::from_millis(milliseconds)),
         Step::Deaf(deaf) => reign.deaf = deaf,
+        Step::Full(full) => reign.full = full,
+        Step::Troubled(one, deed) => {
+            if let Some(life) = choose(reign, one) {
+                let name = reign.processes[&life].name.clone();
+                fail_late(reign, name, Some(life), deed);
+            }
+        }
+        Step::Unserved(who, deed) => fail_late(reign, name(NAMES[who]), None, deed),
         Step::Reload => reign.happen(Event::Reload),
         Step::TryNow => reign.happen(Event::TryNow),
         Step::Hurry => reign.happen(Event::Hurry),
     }
+}
+
+fn fail_late(reign: &mut Reign, name: Name, life: Option<Life>, deed: Deed) {
+    let why = "the kernel said no".to_owned();
+    let trouble = Trouble { deed, why };
+    reign.happen(Event::Failed { name, life, trouble });
 }
 
 /// A vassal of an earlier emperor is found in one of the states that a record can tell of.

@@ -13,6 +13,7 @@ use super::pacing::Pacing;
 use super::run::Word;
 use super::state::{End, Life, Rest, State};
 use super::table::Notice;
+use super::trouble::Trouble;
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -52,6 +53,15 @@ pub enum Event {
         /// How.
         end: End,
     },
+    /// One of the [`Action`]s below could not be done.
+    Failed {
+        /// For whom.
+        name: Name,
+        /// The process for which it was to be done; absent if there was none.
+        life: Option<Life>,
+        /// What, and why not.
+        trouble: Trouble,
+    },
     /// A deadline may have come.
     Deadline,
     /// All are to read their configuration anew, as each definition says.
@@ -82,6 +92,8 @@ pub struct Adoption {
     pub pacing: Pacing,
     /// How the life before this one ended.
     pub last_end: Option<End>,
+    /// What could not be done for it.
+    pub troubles: Vec<Trouble>,
 }
 
 /// What the host is to do.
@@ -105,7 +117,7 @@ pub enum Action {
         /// The TCP port, on each of the vassal's addresses.
         port: u16,
     },
-    /// Ask the command to read its configuration anew.
+    /// Ask the command to read its configuration anew; [`Event::Failed`] if it cannot be asked.
     Reload {
         /// Whom.
         name: Name,
@@ -130,12 +142,12 @@ pub enum Action {
         /// Which process.
         life: Life,
     },
-    /// Apply the keys that are live: firewall, log.
+    /// Apply the keys that are live: firewall, log; an [`Event::Failed`] for each that does not take effect.
     Update {
         /// The newest definition.
         definition: Arc<Definition>,
     },
-    /// There is no process; a client is waited for.
+    /// There is no process; a client is waited for, or [`Event::Failed`].
     Await(Name),
     /// Tell the operator.
     Say {
@@ -143,6 +155,13 @@ pub enum Action {
         name: Name,
         /// What.
         notice: Notice,
+    },
+    /// Tell the operator what could not be done; the vassal's [`Troubles`](super::trouble::Troubles) have it for the status.
+    Complain {
+        /// For whom.
+        name: Name,
+        /// What, and why not.
+        trouble: Trouble,
     },
     /// The vassal is gone and all of it can be forgotten.
     Forget(Name),

@@ -1,4 +1,4 @@
-//! The second half of the table: what a running command says, hears and misses, in each of its phases.
+//! The second part of the table: what a running command says, hears and misses, in each of its phases.
 
 use crate::config::definition::{Ready, Reload};
 

@@ -14,6 +14,7 @@ pub mod patience;
 pub mod run;
 pub mod state;
 pub mod table;
+pub mod trouble;
 pub mod vassal;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use table::{Input, Order};
 
 pub use exchange::{Action, Adoption, Event};
 pub use run::{Past, Run, Word};
+pub use trouble::{Deed, Trouble};
 pub use vassal::Vassal;
 
 /// When something is handled, and with which luck.
@@ -112,6 +114,9 @@ impl Emperor {
             Event::Ended { name, life, end } => {
                 self.outcasts.remove(&life);
                 self.about(&name, life, Input::Ended(end), at, todo);
+            }
+            Event::Failed { name, life, trouble } => {
+                self.about(&name, life, Input::Failed(trouble), at, todo);
             }
             Event::Deadline => {
                 self.all(&Input::Deadline, at, todo);
@@ -210,17 +215,25 @@ impl Emperor {
                 (state, None)
             }
         };
-        if state == State::Idle {
-            todo.push(Action::Await(name.clone()));
-        }
         if adoption.definition.network.address == Addresses::Auto {
             self.book.learn(&name, &adoption.addresses);
         }
         let mut vassal = Vassal::new(Arc::new(adoption.definition), adoption.addresses, state);
-        vassal.resume(adoption.restarts, adoption.pacing, adoption.last_end);
-        if let State::Stopping { life, .. } = vassal.state {
+        vassal.resume(
+            adoption.restarts,
+            adoption.pacing,
+            adoption.last_end,
+            adoption.troubles,
+        );
+        match vassal.state {
+            State::Idle => todo.extend(vassal.order(Order::Await)),
             // The earlier emperor may have died before it did; the time for it is what is left.
-            todo.extend(vassal.order(Order::Ask(life)));
+            State::Stopping { life, .. } => todo.extend(vassal.order(Order::Ask(life))),
+            State::Waiting { .. }
+            | State::Starting { .. }
+            | State::Running(_)
+            | State::Down { .. }
+            | State::Gone => {}
         }
         self.vassals.insert(name.clone(), vassal);
         if let Some(input) = input {
@@ -263,9 +276,16 @@ impl Emperor {
         }
     }
 
-    /// An event about one life; the table hears only of the one that exists.
-    fn about(&mut self, name: &Name, life: Life, input: Input, at: Moment, todo: &mut Vec<Action>) {
-        if self.vassals.get(name).and_then(|vassal| vassal.state.life()) != Some(life) {
+    /// An event about one life, or about having none; the table hears only of the one that exists.
+    fn about(
+        &mut self,
+        name: &Name,
+        life: impl Into<Option<Life>>,
+        input: Input,
+        at: Moment,
+        todo: &mut Vec<Action>,
+    ) {
+        if self.vassals.get(name).and_then(|vassal| vassal.state.life()) != life.into() {
             return;
         }
         self.input(name, input, at, todo);
@@ -291,6 +311,7 @@ impl Emperor {
             | Input::Adopted(_)
             | Input::Says(_)
             | Input::Demand
+            | Input::Failed(_)
             | Input::Deadline
             | Input::Reload
             | Input::TryNow

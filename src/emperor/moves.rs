@@ -35,6 +35,7 @@ impl Circumstances<'_> {
     pub(super) fn start(&mut self, orders: &mut Vec<Order>) -> State {
         let life = Life(*self.next_life);
         *self.next_life += 1;
+        self.pacing.is_no_more_refused();
         orders.push(Order::Spawn(life));
         State::Starting {
             life,

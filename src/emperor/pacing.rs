@@ -14,6 +14,8 @@ pub const HEALTHY: Duration = Duration::from_secs(10);
 pub struct Pacing {
     deaths_in_a_row: u32,
     last_delay: Duration,
+    /// How often in a row it could not be waited for a client.
+    refusals_in_a_row: u32,
     /// The last deaths, as many as `give_up` looks at.
     deaths: VecDeque<Instant>,
 }
@@ -28,6 +30,7 @@ impl Pacing {
         Self {
             deaths_in_a_row,
             last_delay,
+            refusals_in_a_row: 0,
             deaths: deaths.into_iter().collect(),
         }
     }
@@ -67,15 +70,23 @@ impl Pacing {
         if ran.is_some_and(|ran| ran >= HEALTHY.max(self.last_delay)) {
             self.deaths_in_a_row = 0;
         }
-        let doublings = self.deaths_in_a_row.min(31);
-        let plain = restart
-            .delay
-            .saturating_mul(1 << doublings)
-            .min(restart.max_delay);
+        let plain = grown(restart, self.deaths_in_a_row);
         self.deaths_in_a_row = self.deaths_in_a_row.saturating_add(1);
         self.last_delay = plain;
-        let tenth = u64::try_from(plain.as_micros() / 10).unwrap_or(u64::MAX - 1);
-        Some(plain + Duration::from_micros(chance % (tenth + 1)))
+        Some(shaken(plain, chance))
+    }
+
+    /// The delay after a client could not be waited for. Nothing has died: neither `give_up` nor the delay after the next
+    /// death counts it. `chance` is any random number.
+    pub fn after_a_refusal(&mut self, restart: &Restart, chance: u64) -> Duration {
+        let plain = grown(restart, self.refusals_in_a_row);
+        self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
+        shaken(plain, chance)
+    }
+
+    /// A process is started, so whoever it was waited for came.
+    pub(super) fn is_no_more_refused(&mut self) {
+        self.refusals_in_a_row = 0;
     }
 
     /// Counts a death, if the definition wants them counted.
@@ -94,6 +105,18 @@ impl Pacing {
         }
         self.deaths.len() >= usize::try_from(give_up.deaths).unwrap_or(usize::MAX)
     }
+}
+
+/// The delay of the definition, doubled so often, as far as it may grow.
+fn grown(restart: &Restart, doublings: u32) -> Duration {
+    let factor = 1 << doublings.min(31);
+    restart.delay.saturating_mul(factor).min(restart.max_delay)
+}
+
+/// Up to a tenth more.
+fn shaken(plain: Duration, chance: u64) -> Duration {
+    let tenth = u64::try_from(plain.as_micros() / 10).unwrap_or(u64::MAX - 1);
+    plain + Duration::from_micros(chance % (tenth + 1))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Every state meets every input, without a wildcard: a new state or input does not compile before each
 //! meeting has been thought about. What a running command says about itself meets each of its phases in
-//! `heed`, the second half of the table.
+//! `heed`, the second part of the table; what the host could not do meets each state in `trouble`, the third.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::heed::{adopt, follow, heed, overdue, reload};
 use super::moves::{Circumstances, wait_for_client};
 use super::run::{Run, Word};
 use super::state::{End, Fault, Life, State, Then};
+use super::trouble::{Trouble, meet};
 
 /// What happens to one vassal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Input {
     Says(Word),
     /// A client waits for it.
     Demand,
+    /// The host could not do what the table asked for.
+    Failed(Trouble),
     /// The moment that [`State::deadline`] named has come.
     Deadline,
     /// The operator wants it to read its configuration anew.
@@ -45,7 +48,7 @@ pub enum Input {
 }
 
 /// What the table asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Start a process: this life.
     Spawn(Life),
@@ -63,6 +66,8 @@ pub enum Order {
     Await,
     /// Tell the operator.
     Say(Notice),
+    /// Tell the operator what could not be done, and keep it for the status.
+    Complain(Trouble),
 }
 
 /// What the operator should know.
@@ -83,9 +88,13 @@ pub enum Notice {
 /// The table: what becomes of `state` when `input` happens.
 #[allow(clippy::too_many_lines, reason = "one table on one screen is the point")]
 pub fn step(state: State, input: Input, mut at: Circumstances<'_>, orders: &mut Vec<Order>) -> State {
-    use Input::{Adopted, Born, Deadline, Defined, Demand, Ended, Hurry, Reload, Removed, Says, TryNow};
+    use Input::{
+        Adopted, Born, Deadline, Defined, Demand, Ended, Failed, Hurry, Reload, Removed, Says, TryNow,
+    };
     use State::{Down, Gone, Idle, Running, Starting, Stopping, Waiting};
     match (state, input) {
+        (state, Failed(trouble)) => meet(state, trouble, &mut at, orders),
+
         // Waiting: an edit that matters is a reason to try at once.
         (Waiting { .. }, Defined(Change::Restart)) => at.begin(orders),
         (Waiting { .. }, TryNow) => at.begin(orders),

@@ -11,6 +11,7 @@ use super::exchange::Action;
 use super::pacing::Pacing;
 use super::state::{End, State, Then};
 use super::table::Order;
+use super::trouble::{Deed, Trouble, Troubles};
 
 /// One vassal as the emperor knows it.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Vassal {
     pub restarts: u64,
     /// How the last life ended.
     pub last_end: Option<End>,
+    /// What could not be done for it.
+    pub troubles: Troubles,
     /// The addresses of the process that exists, if they differ from those of the newest definition.
     held: Vec<IpNet>,
     pub(super) pacing: Pacing,
@@ -40,6 +43,7 @@ impl Vassal {
             state,
             restarts: 0,
             last_end: None,
+            troubles: Troubles::default(),
             held: Vec::new(),
             pacing: Pacing::default(),
             lives: 0,
@@ -75,10 +79,17 @@ impl Vassal {
     }
 
     /// Goes on from what an earlier emperor counted.
-    pub(super) fn resume(&mut self, restarts: u64, pacing: Pacing, last_end: Option<End>) {
+    pub(super) fn resume(
+        &mut self,
+        restarts: u64,
+        pacing: Pacing,
+        last_end: Option<End>,
+        troubles: Vec<Trouble>,
+    ) {
         self.restarts = restarts;
         self.pacing = pacing;
         self.last_end = last_end;
+        self.troubles = Troubles::resumed(troubles);
         self.lives = restarts + 1;
     }
 
@@ -111,6 +122,7 @@ impl Vassal {
             Order::Spawn(life) => {
                 self.restarts += u64::from(self.lives > 0);
                 self.lives += 1;
+                self.troubles.clear();
                 Action::Spawn {
                     life,
                     definition: self.definition.clone(),
@@ -121,22 +133,30 @@ impl Vassal {
                 Ready::Tcp(port) => Action::Probe { name, life, port },
                 Ready::Exec | Ready::Notify | Ready::Emperor => return None,
             },
-            Order::Reload(life) => Action::Reload {
-                name,
-                life,
-                by: self.definition.reload,
-            },
+            Order::Reload(life) => {
+                self.troubles.retry(Deed::Reload);
+                let by = self.definition.reload;
+                Action::Reload { name, life, by }
+            }
             Order::Ask(life) => Action::Ask {
                 name,
                 life,
                 by: self.definition.stop.signal,
             },
             Order::Kill(life) => Action::Kill { name, life },
-            Order::Update => Action::Update {
-                definition: self.definition.clone(),
-            },
-            Order::Await => Action::Await(name),
+            Order::Update => {
+                self.troubles.retry(Deed::Update);
+                let definition = self.definition.clone();
+                Action::Update { definition }
+            }
+            Order::Await => {
+                self.troubles.retry(Deed::Await);
+                Action::Await(name)
+            }
             Order::Say(notice) => Action::Say { name, notice },
+            Order::Complain(trouble) if self.troubles.add(&trouble) => Action::Complain { name, trouble },
+            // He knows.
+            Order::Complain(_) => return None,
         })
     }
 

@@ -178,6 +178,7 @@ impl Daemon {
                 record.deaths.iter().copied().map(Moment::instant),
             ),
             last_end: record.last_end.clone(),
+            troubles: record.troubles.clone(),
         };
         let name = record.name.clone();
         let next = life.map(|(body, remnant)| self.hold(record, body, remnant));

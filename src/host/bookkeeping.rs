@@ -110,6 +110,7 @@ impl Daemon {
             Event::Born { name, .. }
             | Event::Says { name, .. }
             | Event::Ended { name, .. }
+            | Event::Failed { name, .. }
             | Event::Demand(name) => self.record(name),
             Event::Removed(_)
             | Event::Deadline
@@ -129,6 +130,7 @@ impl Daemon {
             | Action::Reload { name, .. }
             | Action::Await(name)
             | Action::Say { name, .. }
+            | Action::Complain { name, .. }
             | Action::Forget(name)
             | Action::Abandon { name, .. }
             | Action::Retry { name, .. } => self.record(name),
@@ -222,6 +224,7 @@ impl Daemon {
             status: alive.and_then(|alive| alive.spoken.status.clone()),
             why: vassal.state.rest().map(ToString::to_string),
             last_end: vassal.last_end.clone(),
+            troubles: vassal.troubles.open().to_vec(),
             traffic: self.traffic_of(name),
             log: LogRecord {
                 dropped: self.logs.dropped(name),

@@ -3,7 +3,7 @@
 //! Everything here runs on one thread and one tokio runtime; births are tasks of it, packets are not its
 //! business. The loop's arms are the whole list of what can happen to an emperor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -248,14 +248,17 @@ impl Daemon {
         self.show_status();
     }
 
-    /// Tells the emperor, and does what it says.
+    /// Tells the emperor, and does what it says; and tells it what of that could not be done.
     pub(super) fn tell(&mut self, event: Event) {
-        let mut todo = Vec::new();
-        self.record_of_event(&event);
-        self.emperor.handle(event, Instant::now(), chance(), &mut todo);
-        for action in todo {
-            self.record_of_action(&action);
-            self.perform(action);
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut todo = Vec::new();
+            self.record_of_event(&event);
+            self.emperor.handle(event, Instant::now(), chance(), &mut todo);
+            for action in todo {
+                self.record_of_action(&action);
+                events.extend(self.perform(action));
+            }
         }
         self.remember();
         self.save();

@@ -8,15 +8,17 @@ use tokio::task::AbortHandle;
 
 use crate::config::Name;
 use crate::config::definition::{Farewell, Ready, Reload};
-use crate::emperor::state::Life;
+use crate::emperor::state::{Life, State};
 use crate::emperor::table::Notice;
-use crate::emperor::{Event, Word};
+use crate::emperor::{Deed, Event, Trouble, Word};
 
 use super::ask;
 use super::channel::{Byte, Command};
 use super::daemon::{Alive, Daemon};
 use super::ears::Heard;
+use super::error::{Doing, HostError};
 use super::notify::Said;
+use super::perform::until;
 use super::probe::Probe;
 
 /// What a vassal said for people, in this life.
@@ -79,28 +81,30 @@ impl Daemon {
     }
 
     /// Asks a vassal to read its configuration anew.
-    pub(super) fn reload(&mut self, name: &Name, life: Life, by: Reload) {
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub(super) fn reload(&mut self, name: &Name, life: Life, by: Reload) -> Result<(), HostError> {
         let Some(alive) = self.lives.get_mut(&life) else {
-            return;
+            return Ok(()); // it has ended, which is heard of
         };
+        let failed = |on| move |errno| HostError::new(Doing::AskReload, on, errno);
         match by {
             Reload::Signal(signal) => {
+                let sent = alive.handle.try_signal(signal);
+                sent.map_err(failed(format!("signal {signal}")))?;
                 tracing::info!(%name, signal, "asking the vassal to reload");
-                alive.handle.signal(signal);
             }
-            Reload::Emperor => match alive.handle.tell(Command::Reload) {
-                Ok(()) => {
-                    tracing::info!(%name, "asking the vassal to reload");
-                    (alive.spoken.accepting, alive.spoken.loyal) = (false, false);
-                }
-                Err(errno) => {
-                    let errno = errno.desc();
-                    tracing::error!(%name, errno, "the vassal cannot be asked to reload on its control socket");
-                }
-            },
+            Reload::Emperor => {
+                let told = alive.handle.tell(Command::Reload);
+                told.map_err(failed("its control socket".to_owned()))?;
+                tracing::info!(%name, "asking the vassal to reload");
+                (alive.spoken.accepting, alive.spoken.loyal) = (false, false);
+            }
             // The table stops and starts it.
             Reload::Restart => {}
         }
+        Ok(())
     }
 
     /// Asks a vassal to end.
@@ -157,6 +161,19 @@ impl Daemon {
                 tracing::warn!(%name, ?limit, "the vassal did not say in time that its reload is done");
             }
             Notice::Fault(fault) => tracing::error!(%name, %fault, "ending the vassal"),
+        }
+    }
+
+    /// Tells the operator what could not be done.
+    pub(super) fn complain_of(&self, name: &Name, trouble: &Trouble) {
+        let Trouble { deed, why } = trouble;
+        let state = self.emperor.vassals().get(name).map(|vassal| &vassal.state);
+        match (deed, state) {
+            (Deed::Await, Some(State::Waiting { until: at })) => {
+                let after = until(*at);
+                tracing::error!(%name, after, "{why}; it is tried again");
+            }
+            (Deed::Await | Deed::Reload | Deed::Update, _) => tracing::error!(%name, "{why}"),
         }
     }
 }

@@ -104,6 +104,7 @@ pub enum Doing {
     OpenLog,
     OpenNotify,
     OpenChannel,
+    AskReload,
     Probe,
     Confine,
     StartWorker,
@@ -154,6 +155,7 @@ impl fmt::Display for Doing {
             Self::OpenLog => "opening the log of",
             Self::OpenNotify => "opening the notify socket of",
             Self::OpenChannel => "opening the control socket of",
+            Self::AskReload => "asking for a reload by",
             Self::Probe => "probing a port of",
             Self::Confine => "confining",
             Self::StartWorker => "starting a thread of",
@@ -252,6 +254,12 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         ) => Some("make room there"),
         (Doing::OpenLog, Errno::ETIMEDOUT) => {
             Some("its disk does not answer within 5 s, or another program holds a lease of the file")
+        }
+        (Doing::AskReload, Errno::ECONNREFUSED) => {
+            Some("its program has closed it: set reload to a signal, or to restart")
+        }
+        (Doing::AskReload, Errno::EAGAIN) => {
+            Some("its program does not read it: set reload to a signal, or to restart")
         }
         (Doing::FindJournal, _) => Some("no systemd-journald runs here; set log.to to file"),
         (Doing::Listen, Errno::EADDRINUSE) => {

@@ -73,9 +73,24 @@ pub struct Handle {
 impl Handle {
     /// Sends a signal to the main process; nothing if there is none any more.
     pub fn signal(&self, signal: i32) {
-        if let Some(pidfd) = self.main().as_ref().or(self.pidfd.get()) {
-            // ESRCH: it has ended by itself.
-            let _ = send_signal(pidfd, signal);
+        // Whoever cannot be asked to end is killed when its time is over.
+        let _ = self.try_signal(signal);
+    }
+
+    /// The same, where it matters.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn try_signal(&self, signal: i32) -> Result<(), Errno> {
+        let main = self.main();
+        match main
+            .as_ref()
+            .or(self.pidfd.get())
+            .map(|pidfd| send_signal(pidfd, signal))
+        {
+            // It has ended by itself, which is heard of.
+            None | Some(Err(Errno::ESRCH)) => Ok(()),
+            Some(sent) => sent,
         }
     }
 

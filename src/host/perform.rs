@@ -1,9 +1,9 @@
 //! What the emperor decided, done; and what the lives tell, passed on.
 
-use crate::config::{Definition, Name, Problem};
+use crate::config::{Definition, Name};
 use crate::emperor::state::{End, Life};
 use crate::emperor::table::Notice;
-use crate::emperor::{Action, Event};
+use crate::emperor::{Action, Deed, Event, Trouble};
 use crate::router::Traffic;
 
 use super::birth::Birth;
@@ -25,8 +25,8 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 impl Daemon {
-    /// Does one thing that the emperor decided.
-    pub(super) fn perform(&mut self, action: Action) {
+    /// Does one thing that the emperor decided. What comes back is to be told to it: that it could not be done.
+    pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Spawn {
                 life,
@@ -34,13 +34,20 @@ impl Daemon {
                 addresses,
             } => self.spawn(life, definition, addresses),
             Action::Probe { name, life, port } => self.probe(name, life, port),
-            Action::Reload { name, life, by } => self.reload(&name, life, by),
+            Action::Reload { name, life, by } => {
+                let asked = self.reload(&name, life, by);
+                return self.failure(&name, Deed::Reload, asked.err());
+            }
             Action::Ask { name, life, by } => {
                 if !self.call_pre_stop(&name, life, by) {
                     self.ask(life, by);
                 }
             }
-            Action::Await(name) => self.await_client(&name),
+            Action::Await(name) => {
+                let awaited = self.await_client(&name);
+                return self.failure(&name, Deed::Await, awaited.err());
+            }
+            Action::Complain { name, trouble } => self.complain_of(&name, &trouble),
             Action::Say { name, notice } => {
                 self.say(&name, notice);
                 if notice == Notice::Ready {
@@ -53,7 +60,10 @@ impl Daemon {
                     alive.handle.doom();
                 }
             }
-            Action::Update { definition } => self.update(&definition),
+            Action::Update { definition } => {
+                let updated = self.update(&definition);
+                return self.failure(&definition.name, Deed::Update, updated.err());
+            }
             Action::Forget(name) => {
                 tracing::info!(%name, "vassal gone");
                 self.logs.forget(&name);
@@ -73,6 +83,19 @@ impl Daemon {
             }
             Action::Retry { name, end, at } => retry(&name, &end, at),
         }
+        None
+    }
+
+    /// What the emperor is to hear of something that could not be done for the process that a vassal has, or for the want
+    /// of one.
+    pub(super) fn failure(&self, name: &Name, deed: Deed, why: Option<impl ToString>) -> Option<Event> {
+        let why = why?.to_string();
+        let vassal = self.emperor.vassals().get(name);
+        Some(Event::Failed {
+            name: name.clone(),
+            life: vassal.and_then(|vassal| vassal.state.life()),
+            trouble: Trouble { deed, why },
+        })
     }
 
     fn spawn(&mut self, life: Life, definition: Arc<Definition>, addresses: Vec<IpNet>) {
@@ -132,11 +155,12 @@ impl Daemon {
         let _ = self.herald.send((name, life, News::Ended(end)));
     }
 
-    fn update(&mut self, definition: &Arc<Definition>) {
+    /// Applies live keys; as an error what the kernel refuses at once.
+    fn update(&mut self, definition: &Arc<Definition>) -> Result<(), String> {
         let of_it = |(_, alive): &(&Life, &Alive)| alive.name == definition.name;
         let life = self.lives.iter().find(of_it).map(|(life, _)| *life);
         self.update_log(definition, life);
-        let under = life.map(|life| self.hold_to(life, definition));
+        let (under, refused) = life.map(|life| self.hold_to(life, definition)).unzip();
         let alive = life.and_then(|life| self.lives.get_mut(&life));
         let port = alive.zip(under).and_then(|(alive, under)| {
             alive.under = under;
@@ -152,6 +176,7 @@ impl Daemon {
             self.workers.publish(self.fabric.tables());
         }
         tracing::info!(name = %definition.name, "vassal updated while it runs");
+        refused.flatten().map_or(Ok(()), Err)
     }
 
     /// The file may lie on a disk that takes its time.
@@ -168,14 +193,6 @@ impl Daemon {
                 let _ = herald.send((name, life, News::LogRefused(error)));
             }
         });
-    }
-
-    /// A part of an edit cannot be applied: said, and shown until the file is read anew.
-    pub(super) fn refuse_part(&mut self, definition: &Definition, message: String) {
-        tracing::error!(name = %definition.name, "{message}");
-        let path = definition.path.clone();
-        let problem = Problem::of_file(path.clone(), message);
-        self.problems.entry(path).or_default().push(problem);
     }
 
     /// Takes in news of a life.
@@ -204,10 +221,15 @@ impl Daemon {
             News::Ask(by) => self.ask(life, by),
             News::LimitsRefused { error, old, new } => self.limits_refused(life, &error, old, new),
             News::LogRefused(error) => {
-                let vassal = self.emperor.vassals().get(&name);
-                if let Some(definition) = vassal.map(|vassal| vassal.definition.clone()) {
-                    self.refuse_part(&definition, format!("its log stays as it was: {error}"));
-                }
+                let why = format!("its log stays as it was: {error}");
+                self.tell(Event::Failed {
+                    name,
+                    life: Some(life),
+                    trouble: Trouble {
+                        deed: Deed::Update,
+                        why,
+                    },
+                });
             }
             News::Heard(heard) => self.take_in(&name, life, heard),
             News::Ended(end) => self.bury(name, life, end),
@@ -281,12 +303,17 @@ fn places(definition: &Definition, life: Life) -> Result<(Option<PathBuf>, Cages
 
 /// Tells the operator when a vassal is started again.
 fn retry(name: &Name, end: &End, at: Instant) {
-    let delay = at.saturating_duration_since(Instant::now());
-    let after = format!("{:.1}s", delay.as_secs_f64());
+    let after = until(at);
     match end {
         End::Stillborn(_) => tracing::error!(%name, %end, after, "vassal failed; it is tried again"),
         End::Exited(_) | End::Killed(_) | End::OutOfMemory | End::Felled(_) | End::Unknown => {
             tracing::warn!(%name, %end, after, "vassal ended; it is started again");
         }
     }
+}
+
+/// How long it is from now, for people.
+pub(super) fn until(at: Instant) -> String {
+    let delay = at.saturating_duration_since(Instant::now());
+    format!("{:.1}s", delay.as_secs_f64())
 }

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Definition, Name};
-use crate::emperor::Past;
 use crate::emperor::state::{End, Life, Rest, Then};
+use crate::emperor::{Past, Trouble};
 use crate::router::Traffic;
 
 use super::clock::Moment;
@@ -55,6 +55,9 @@ pub struct Record {
     pub why: Option<String>,
     /// How its last life ended.
     pub last_end: Option<End>,
+    /// What could not be done for it.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
     /// What it moved and lost in all its lives.
     pub traffic: Traffic,
     /// What became of its output.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::daemon::Daemon;
 use super::dialogue::Spoken;
-use crate::emperor::Run;
+use crate::config::Problem;
+use crate::emperor::{Run, Trouble};
 use crate::router::Traffic;
 
 impl Daemon {
@@ -25,7 +26,8 @@ impl Daemon {
             let last_end = last_end.map(ToString::to_string).unwrap_or_default();
             let why = vassal.state.rest().map(ToString::to_string).unwrap_or_default();
             tracing::info!(
-                "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic} log.dropped={dropped}{spoken} last_end={last_end:?} why={why:?}"
+                "status name={name} state={state} ready={ready} pid={pid} restarts={restarts} {traffic} log.dropped={dropped}{spoken} last_end={last_end:?} why={why:?}{}",
+                troubles(vassal.troubles.open()),
             );
         }
         let device = &self.settings.router.device;
@@ -39,7 +41,22 @@ impl Daemon {
         for problem in self.problems.values().flatten() {
             tracing::info!("problem {problem}");
         }
+        for vassal in self.emperor.vassals().values() {
+            for trouble in vassal.troubles.open() {
+                let problem = Problem::of_file(vassal.definition.path.clone(), trouble.why.clone());
+                tracing::info!("problem {problem}");
+            }
+        }
     }
+}
+
+/// What could not be done for a vassal.
+fn troubles(open: &[Trouble]) -> String {
+    let mut text = String::new();
+    for Trouble { why, .. } in open {
+        let _ = write!(text, " trouble={why:?}");
+    }
+    text
 }
 
 /// How many of its processes were killed for want of memory.

@@ -20,7 +20,7 @@ use mini_emperor::config::{Definition, Name, Places, Settings, load};
 use mini_emperor::emperor::addresses::AddressBook;
 use mini_emperor::emperor::pacing::Pacing;
 use mini_emperor::emperor::state::{End, Life, State};
-use mini_emperor::emperor::{Action, Adoption, Emperor, Event, Word};
+use mini_emperor::emperor::{Action, Adoption, Deed, Emperor, Event, Trouble, Word};
 
 fn settings() -> Settings {
     let text = "router: {address: 10.107.0.1/29}";
@@ -81,6 +81,8 @@ pub(crate) struct Reign {
     pub(crate) fails: Option<usize>,
     /// Does what a process does when it is asked to end: nothing.
     pub(crate) deaf: bool,
+    /// Nobody can be waited for.
+    pub(crate) full: bool,
     pids: u32,
     /// Which reign of a story it is.
     number: Option<usize>,
@@ -117,6 +119,7 @@ impl Reign {
             news: VecDeque::new(),
             fails: None,
             deaf: false,
+            full: false,
             pids: 100,
             number: None,
         }
@@ -141,11 +144,13 @@ impl Reign {
             found = Some((process.name.clone(), life));
             assert!(self.processes.insert(life, process).is_none());
         }
-        let mut todo = Vec::new();
-        self.emperor.handle(event, self.now, 7, &mut todo);
-        for action in todo {
-            self.ports.perform(&action, &self.emperor);
-            self.perform(action);
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut todo = Vec::new();
+            self.emperor.handle(event, self.now, 7, &mut todo);
+            for action in todo {
+                events.extend(self.perform(action));
+            }
         }
         if let Some((name, life)) = found {
             self.connect(&name, life);
@@ -156,9 +161,12 @@ impl Reign {
         }
     }
 
-    fn perform(&mut self, action: Action) {
-        let fails = self.fails == Some(self.done.len());
+    /// Does one thing, as the host does; what comes back is to be told at once.
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        let no_room = self.full && matches!(action, Action::Await(_));
+        let fails = no_room || self.fails == Some(self.done.len());
         self.done.push(action.clone());
+        self.ports.perform(&action, &self.emperor, fails);
         match action {
             Action::Spawn {
                 life,
@@ -188,6 +196,11 @@ impl Reign {
                     word: Word::Ready,
                 });
             }
+            Action::Reload { name, .. } if fails => return Some(self.failure(&name, Deed::Reload)),
+            Action::Update { definition } if fails => {
+                return Some(self.failure(&definition.name, Deed::Update));
+            }
+            Action::Await(name) if fails => return Some(self.failure(&name, Deed::Await)),
             Action::Ask { .. }
             | Action::Kill { .. }
             | Action::Probe { .. }
@@ -195,10 +208,23 @@ impl Reign {
             | Action::Update { .. }
             | Action::Await(_)
             | Action::Say { .. }
+            | Action::Complain { .. }
             | Action::Forget(_)
             | Action::Refuse { .. }
             | Action::Abandon { .. }
             | Action::Retry { .. } => {}
+        }
+        None
+    }
+
+    /// Something could not be done for the process that a vassal has, or for the want of one.
+    pub(crate) fn failure(&self, name: &Name, deed: Deed) -> Event {
+        let vassal = self.emperor.vassals().get(name);
+        let why = "the kernel said no".to_owned();
+        Event::Failed {
+            name: name.clone(),
+            life: vassal.and_then(|vassal| vassal.state.life()),
+            trouble: Trouble { deed, why },
         }
     }
 
@@ -280,6 +306,7 @@ impl Reign {
             restarts: 0,
             pacing: Pacing::resumed(1, Duration::ZERO, []),
             last_end: None,
+            troubles: Vec::new(),
         })));
     }
 
@@ -359,6 +386,9 @@ impl Reign {
             let real = state.life().is_none_or(|life| self.processes.contains_key(&life));
             ensure(real, || format!("{name} is {state:?} without a process"))?;
             ensure(*state != State::Gone, || format!("{name} was kept"))?;
+            let mut open = vassal.troubles.open().iter();
+            let unheard = *state == State::Idle && open.any(|trouble| trouble.deed == Deed::Await);
+            ensure(!unheard, || format!("{name} waits for clients it cannot hear"))?;
         }
         self.ports
             .check(&self.emperor, |life| self.processes.contains_key(&life))

@@ -31,13 +31,13 @@ impl Ports {
         self.lives.remove(&life);
     }
 
-    /// What an action of the emperor's means for them.
-    pub(crate) fn perform(&mut self, action: &Action, emperor: &Emperor) {
+    /// What an action of the emperor's means for them; one that fails gives nobody a port.
+    pub(crate) fn perform(&mut self, action: &Action, emperor: &Emperor, fails: bool) {
         match action {
             Action::Await(name) => {
                 let vassal = &emperor.vassals()[name];
                 self.asleep.remove(name);
-                if is_woken_by_packets(&vassal.definition) {
+                if !fails && is_woken_by_packets(&vassal.definition) {
                     let addresses = vassal.addresses.iter().map(|net| net.addr()).collect();
                     self.asleep.insert(name.clone(), addresses);
                 }
@@ -55,6 +55,7 @@ impl Ports {
             | Action::Kill { .. }
             | Action::Update { .. }
             | Action::Say { .. }
+            | Action::Complain { .. }
             | Action::Refuse { .. }
             | Action::Retry { .. } => {}
         }

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use mini_emperor::config::Name;
 use mini_emperor::emperor::state::{Life, State};
-use mini_emperor::emperor::{Action, Run};
+use mini_emperor::emperor::{Action, Deed, Run};
 
 use super::Reign;
 
@@ -117,6 +118,7 @@ fn can_fail(action: &Action) -> bool {
         | Action::Update { .. }
         | Action::Await(_) => true,
         Action::Say { .. }
+        | Action::Complain { .. }
         | Action::Forget(_)
         | Action::Refuse { .. }
         | Action::Abandon { .. }
@@ -124,8 +126,8 @@ fn can_fail(action: &Action) -> bool {
     }
 }
 
-/// After a long time: whoever was to be born has been tried again or given up, whoever was to end has ended, and nobody
-/// is waited for who cannot be heard.
+/// After a long time: whoever was to be born has been tried again or given up, whoever was to end has ended, whoever
+/// could not be waited for has been tried again, and what else could not be done has been said.
 fn is_heard_of(reign: &mut Reign, failing: usize) {
     // A story may end before it comes to that.
     let Some(action) = reign.done.get(failing).cloned() else {
@@ -143,13 +145,24 @@ fn is_heard_of(reign: &mut Reign, failing: usize) {
             assert!(told.contains(name) || known, "nobody heard of {action:?}");
         }
         Action::Ask { life, .. } | Action::Kill { life, .. } => assert!(is_over(life), "{action:?}"),
-        Action::Probe { name, life, .. } | Action::Reload { name, life, .. } => {
+        Action::Reload { name, .. } => assert!(is_said(reign, failing, name, Deed::Reload), "{action:?}"),
+        Action::Update { definition } => {
+            let name = &definition.name;
+            assert!(is_said(reign, failing, name, Deed::Update), "{action:?}");
+        }
+        Action::Await(name) => {
+            // What is tried again in vain is said once.
+            assert!(is_said(reign, 0, name, Deed::Await), "{action:?}");
+            let mut later = reign.done[failing + 1..].iter();
+            assert!(later.any(|action| ends_a_wait(action, name)), "{action:?}");
+        }
+        Action::Probe { name, life, .. } => {
             let state = reign.emperor.vassals().get(name).map(|vassal| &vassal.state);
             let ready = state.and_then(State::run).is_some_and(Run::is_ready);
             assert!(is_over(life) || ready, "{action:?}");
         }
-        Action::Update { .. } | Action::Await(_) => {}
         Action::Say { .. }
+        | Action::Complain { .. }
         | Action::Forget(_)
         | Action::Refuse { .. }
         | Action::Abandon { .. }
@@ -158,7 +171,7 @@ fn is_heard_of(reign: &mut Reign, failing: usize) {
 }
 
 /// Of whose end the operator hears.
-fn about_an_end(action: &Action) -> Option<&mini_emperor::config::Name> {
+fn about_an_end(action: &Action) -> Option<&Name> {
     match action {
         Action::Retry { name, .. } | Action::Abandon { name, .. } => Some(name),
         Action::Spawn { .. }
@@ -169,7 +182,33 @@ fn about_an_end(action: &Action) -> Option<&mini_emperor::config::Name> {
         | Action::Update { .. }
         | Action::Await(_)
         | Action::Say { .. }
+        | Action::Complain { .. }
         | Action::Forget(_)
         | Action::Refuse { .. } => None,
+    }
+}
+
+/// Whether the operator heard of it since the action of this number.
+fn is_said(reign: &Reign, since: usize, whose: &Name, what: Deed) -> bool {
+    reign.done[since..].iter().any(
+        |action| matches!(action, Action::Complain { name, trouble } if name == whose && trouble.deed == what),
+    )
+}
+
+/// Whether a client is waited for again, or need not be.
+fn ends_a_wait(action: &Action, whose: &Name) -> bool {
+    match action {
+        Action::Await(name) | Action::Forget(name) => name == whose,
+        Action::Spawn { definition, .. } => definition.name == *whose,
+        Action::Probe { .. }
+        | Action::Reload { .. }
+        | Action::Ask { .. }
+        | Action::Kill { .. }
+        | Action::Update { .. }
+        | Action::Say { .. }
+        | Action::Complain { .. }
+        | Action::Refuse { .. }
+        | Action::Abandon { .. }
+        | Action::Retry { .. } => false,
     }
 }

@@ -46,6 +46,7 @@ fn take_over(reign: &Reign, next: &mut Reign, text: &str) {
         restarts: 0,
         pacing: Pacing::resumed(pacing.deaths_in_a_row(), pacing.last_delay(), pacing.deaths()),
         last_end: None,
+        troubles: Vec::new(),
     })));
     next.define("web", text);
     assert_eq!(next.life("web"), life);
@@ -65,6 +66,7 @@ fn an_adopted_vassal_goes_on_under_its_old_definition() {
             restarts: 3,
             pacing: Pacing::resumed(2, SECOND * 2, []),
             last_end: Some(End::Exited(1)),
+            troubles: Vec::new(),
         };
         reign.happen(Event::Adopted(Box::new(adoption.clone())));
         assert!(is_ready(&reign));
@@ -99,6 +101,7 @@ fn an_adoption_that_cannot_be_is_killed() {
             restarts: 0,
             pacing: Pacing::resumed(0, Duration::ZERO, []),
             last_end: None,
+            troubles: Vec::new(),
         })));
         assert!(matches!(reign.done.last(), Some(Action::Kill { life, .. }) if *life == run.life));
         reign.hear();

@@ -9,6 +9,7 @@ mod policies;
 mod recoveries;
 #[path = "../reign/mod.rs"]
 mod reign;
+mod troubles;
 mod voices;
 
 use std::time::Duration;

@@ -140,6 +140,7 @@ fn adoption_survives_every_failure() {
         adopt(reign, &definition("b", telling), 902, true);
         let addresses = vec!["10.107.0.5/29".parse().unwrap()];
         reign.find(definition("c", waiting), State::Idle, Life(900), addresses);
+        reign.elapse(Duration::from_secs(2));
         assert_eq!(reign.word("c"), "idle");
         for (who, text) in [("a", probed), ("b", telling), ("c", waiting)] {
             reign.define(who, text);

@@ -25,8 +25,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::config::definition::{OnDemand, Trigger};
 use crate::config::{Definition, Name};
-use crate::emperor::Event;
 use crate::emperor::state::State;
+use crate::emperor::{Deed, Event};
 use crate::router::PortId;
 
 use self::listen::{Listener, Maker};
@@ -85,7 +85,7 @@ impl Demands {
     pub(super) fn listeners(&self) -> BTreeMap<String, BorrowedFd<'_>> {
         let open = self.posts.iter().filter_map(|(name, post)| match &post.socket {
             Socket::Open { listener, .. } => Some((name.to_string(), listener.fd.as_fd())),
-            Socket::Opening | Socket::Failed { .. } => None,
+            Socket::Opening | Socket::Failed(_) => None,
         });
         open.collect()
     }
@@ -101,11 +101,7 @@ impl Demands {
 
     /// When [`Daemon::look_after_demands`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let retries = self.posts.values().filter_map(|post| match post.socket {
-            Socket::Failed { again, .. } => Some(again),
-            Socket::Opening | Socket::Open { .. } => None,
-        });
-        retries.chain(self.watches.values().map(|watch| watch.next)).min()
+        self.watches.values().map(|watch| watch.next).min()
     }
 
     /// The sleeping port of a vassal.
@@ -133,37 +129,38 @@ impl Demands {
 
     /// Asks for the socket of a post. The emperor's own is there when this returns, before whoever it is for can be taken
     /// away again. A tenant's way may lead anywhere, and nobody waits for it.
-    fn open(&mut self, name: &Name) {
+    fn open(&mut self, name: &Name) -> Result<(), HostError> {
         self.asked += 1;
         let Some(post) = self.posts.get_mut(name) else {
-            return;
+            return Ok(());
         };
-        post.number = self.asked;
+        (post.number, post.socket) = (self.asked, Socket::Opening);
         let (trigger, maker) = (&post.trigger, post.maker);
-        let failure = match maker {
+        match maker {
             Maker::Emperor => {
                 let made = listen::open(trigger, maker, |opened| opened).map(JoinHandle::join);
-                match made {
-                    Ok(Ok(opened)) => return post.opened(opened, name),
-                    Ok(Err(_)) => Some(HostError::new(
+                let died = |_| {
+                    Err(HostError::new(
                         Doing::Listen,
                         listen::place(trigger),
                         Errno::ECANCELED,
-                    )),
-                    Err(error) => Some(error),
-                }
+                    ))
+                };
+                let opened = made.and_then(|made| made.unwrap_or_else(died));
+                post.opened(opened)
             }
             Maker::Tenant(..) => {
                 let (calls, whose, number) = (self.calls.clone(), name.clone(), post.number);
                 let tell = move |opened| drop(calls.send(Call::Opened(whose, number, opened)));
                 self.making.retain(|thread| !thread.is_finished());
-                listen::open(trigger, maker, tell)
-                    .map(|thread| self.making.push(thread))
-                    .err()
+                match listen::open(trigger, maker, tell) {
+                    Ok(thread) => {
+                        self.making.push(thread);
+                        Ok(())
+                    }
+                    Err(error) => post.opened(Err(error)),
+                }
             }
-        };
-        if let Some(error) = failure {
-            post.opened(Err(error), name);
         }
     }
 
@@ -181,24 +178,38 @@ impl Demands {
 }
 
 impl Daemon {
-    /// There is no process; the emperor waits for a client.
-    pub(super) fn await_client(&mut self, name: &Name) {
+    /// There is no process; the emperor waits for a client. A tenant's socket is made meanwhile, and is heard of if it
+    /// cannot be.
+    ///
+    /// # Errors
+    /// If no client would be noticed.
+    pub(super) fn await_client(&mut self, name: &Name) -> Result<(), String> {
         self.demands.watches.remove(name);
         let Some(vassal) = self.emperor.vassals().get(name) else {
-            return;
+            return Ok(());
         };
         let definition = vassal.definition.clone();
         let Some(OnDemand { trigger, .. }) = &definition.on_demand else {
-            return;
+            return Ok(());
         };
         let at = listen::place(trigger);
-        tracing::info!(%name, at, "waiting for a client");
         if *trigger == Trigger::Packet {
             self.demands.leave_post(name);
-            self.put_to_sleep(&definition);
+            self.put_to_sleep(&definition)
+                .map_err(|error| format!("{error}; no packet can wake it"))?;
         } else {
             self.wake(name);
-            self.man_post(&definition, trigger);
+            self.man_post(&definition, trigger)
+                .map_err(|error| error.to_string())?;
+        }
+        tracing::info!(%name, at, "waiting for a client");
+        Ok(())
+    }
+
+    /// Tells the emperor if nobody can be waited for.
+    fn tell_unless(&mut self, awaited: Result<(), HostError>, name: &Name) {
+        if let Some(event) = self.failure(name, Deed::Await, awaited.err()) {
+            self.tell(event);
         }
     }
 
@@ -224,7 +235,8 @@ impl Daemon {
             self.demands.posts.insert(name.clone(), post);
         } else if *trigger != Trigger::Packet {
             // It has closed what it got. Whoever comes now waits for its next life.
-            self.man_post(&definition, trigger);
+            let manned = self.man_post(&definition, trigger);
+            self.tell_unless(manned, name);
         }
         if run.is_some_and(|run| run.was_ready()) {
             self.is_awake(life);
@@ -240,7 +252,10 @@ impl Daemon {
             .get(&definition.name)
             .map(|vassal| &vassal.state);
         match state {
-            Some(State::Waiting { .. }) if *trigger != Trigger::Packet => self.man_post(definition, trigger),
+            Some(State::Waiting { .. }) if *trigger != Trigger::Packet => {
+                let manned = self.man_post(definition, trigger);
+                self.tell_unless(manned, &definition.name);
+            }
             Some(State::Down { .. }) => self.clear_post(definition),
             Some(
                 State::Waiting { .. }
@@ -262,10 +277,13 @@ impl Daemon {
     }
 
     /// Sees to it that the socket of a definition is open, and looked at if the vassal waits.
-    fn man_post(&mut self, definition: &Definition, trigger: &Trigger) {
+    fn man_post(&mut self, definition: &Definition, trigger: &Trigger) -> Result<(), HostError> {
         let (name, maker) = (&definition.name, self.maker(definition));
-        let same = |post: &Post| post.trigger == *trigger && post.maker == maker;
-        if !self.demands.posts.get(name).is_some_and(same) {
+        let same = |post: &&Post| post.trigger == *trigger && post.maker == maker;
+        let post = self.demands.posts.get(name).filter(same);
+        if let Some(Socket::Failed(_)) = post.map(|post| &post.socket) {
+            self.demands.open(name)?;
+        } else if post.is_none() {
             self.demands.leave_post(name);
             let inherited = self.demands.inherited(name, trigger, maker);
             let is_new = inherited.is_none();
@@ -275,28 +293,25 @@ impl Daemon {
                 // Written down before it is there: another emperor must find it.
                 self.stale.insert(name.clone());
                 self.save();
-                self.demands.open(name);
+                self.demands.open(name)?;
             }
         }
-        self.look_out(name);
+        self.look_out(name)
     }
 
     /// A client of a vassal without a process is its first.
-    fn look_out(&mut self, name: &Name) {
+    fn look_out(&mut self, name: &Name) -> Result<(), HostError> {
         let idle = self
             .emperor
             .vassals()
             .get(name)
             .is_some_and(|vassal| vassal.state == State::Idle);
         let Some(post) = self.demands.posts.get_mut(name).filter(|_| idle) else {
-            return;
+            return Ok(());
         };
         let (calls, whose) = (self.demands.calls.clone(), name.clone());
-        let looks = post.look_out(move || drop(calls.send(Call::Client(whose))));
-        if let Err(error) = looks {
-            let error = HostError::from_io(Doing::Listen, listen::place(&post.trigger), &error);
-            post.fail(error, name);
-        }
+        post.look_out(move || drop(calls.send(Call::Client(whose))))
+            .map_err(|error| HostError::from_io(Doing::Listen, listen::place(&post.trigger), &error))
     }
 
     /// Takes in what happened to a vassal on demand.
@@ -315,8 +330,8 @@ impl Daemon {
             self.demands.closing.extend(closing);
             return;
         };
-        post.opened(opened, name);
-        self.look_out(name);
+        let opened = post.opened(opened).and_then(|()| self.look_out(name));
+        self.tell_unless(opened, name);
     }
 
     /// The listening socket for a new process, if its definition has one.
@@ -337,7 +352,7 @@ impl Daemon {
                 copy.map(Some)
                     .map_err(|error| HostError::from_io(Doing::Listen, listen::place(trigger), &error))
             }
-            Some(Socket::Failed { why, .. }) => Err(why.clone()),
+            Some(Socket::Failed(why)) => Err(why.clone()),
             Some(Socket::Opening) | None => Err(failed(Errno::EAGAIN)),
         }
     }
@@ -354,20 +369,6 @@ impl Daemon {
             .collect();
         for name in names {
             self.look_at_usage(&name, now);
-        }
-        let mut again = Vec::new();
-        for (name, post) in &mut self.demands.posts {
-            if let Socket::Failed { again: at, delay, .. } = &mut post.socket
-                && *at <= now
-            {
-                // Its delay stays until it succeeds.
-                *at = now + *delay;
-                again.push(name.clone());
-            }
-        }
-        for name in again {
-            self.demands.open(&name);
-            self.look_out(&name);
         }
     }
 

@@ -1,19 +1,14 @@
 //! Where the emperor waits for clients of one vassal.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use crate::config::Name;
 use crate::config::definition::Trigger;
 use crate::host::error::HostError;
 use crate::sys::readiness::readable;
 
 use super::listen::{Listener, Maker};
-
-/// When a socket that could not be opened is tried again, at first and at last.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Where the emperor waits for clients of one vassal.
 pub(super) struct Post {
@@ -33,12 +28,8 @@ pub(super) enum Socket {
         /// Looks out for the next client; absent while nobody does.
         lookout: Option<Lookout>,
     },
-    /// It could not be made, and is tried again.
-    Failed {
-        again: Instant,
-        delay: Duration,
-        why: HostError,
-    },
+    /// It could not be made; whoever is to wait here next tries again.
+    Failed(HostError),
 }
 
 /// A task that ends when a client comes. Dropped, it looks no more.
@@ -66,22 +57,19 @@ impl Post {
     }
 
     /// Its socket is there, or could not be made.
-    pub(super) fn opened(&mut self, opened: Result<Listener, HostError>, name: &Name) {
-        match opened {
-            Ok(listener) => {
-                self.socket = Socket::Open {
-                    listener,
-                    lookout: None,
-                }
-            }
-            Err(error) => self.fail(error, name),
-        }
+    pub(super) fn opened(&mut self, opened: Result<Listener, HostError>) -> Result<(), HostError> {
+        let listener = opened.inspect_err(|error| self.socket = Socket::Failed(error.clone()))?;
+        self.socket = Socket::Open {
+            listener,
+            lookout: None,
+        };
+        Ok(())
     }
 
     pub(super) fn close(self) -> Option<std::thread::JoinHandle<()>> {
         match self.socket {
             Socket::Open { listener, .. } => listener.close(),
-            Socket::Opening | Socket::Failed { .. } => None,
+            Socket::Opening | Socket::Failed(_) => None,
         }
     }
 
@@ -99,25 +87,5 @@ impl Post {
             }
         })));
         Ok(())
-    }
-
-    pub(super) fn fail(&mut self, error: HostError, name: &Name) {
-        let delay = match &self.socket {
-            Socket::Failed { delay, why, .. } => {
-                if *why != error {
-                    tracing::error!(%name, "{error}; it is tried again");
-                }
-                (*delay * 2).min(RETRY.1)
-            }
-            Socket::Opening | Socket::Open { .. } => {
-                tracing::error!(%name, "{error}; it is tried again");
-                RETRY.0
-            }
-        };
-        self.socket = Socket::Failed {
-            again: Instant::now() + delay,
-            delay,
-            why: error,
-        };
     }
 }

@@ -7,7 +7,7 @@ use crate::config::{Definition, Name};
 use crate::emperor::Event;
 use crate::emperor::state::Life;
 use crate::host::daemon::Daemon;
-use crate::router::{Attachment, PortId, Wakefulness};
+use crate::router::{AttachError, Attachment, PortId, Wakefulness};
 
 impl Daemon {
     /// A frame waits for the vassal of this port.
@@ -23,18 +23,17 @@ impl Daemon {
     }
 
     /// Keeps the addresses of a vassal that a packet is to wake.
-    pub(super) fn put_to_sleep(&mut self, definition: &Definition) {
+    pub(super) fn put_to_sleep(&mut self, definition: &Definition) -> Result<(), AttachError> {
         let name = &definition.name;
         self.wake(name);
         let Some(vassal) = self.emperor.vassals().get(name) else {
-            return;
+            return Ok(());
         };
         let attachment = attachment(definition, &vassal.addresses);
-        match self.fabric.attach_as(attachment, Wakefulness::Asleep) {
-            Ok(port) => drop(self.demands.sleepers.insert(name.clone(), port)),
-            Err(error) => tracing::error!(%name, "{error}; no packet can wake it"),
-        }
+        let attached = self.fabric.attach_as(attachment, Wakefulness::Asleep);
         self.workers.publish(self.fabric.tables());
+        self.demands.sleepers.insert(name.clone(), attached?);
+        Ok(())
     }
 
     /// Takes the sleeping port away, if there is one. The next tables must say who has the addresses.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::definition::Limits;
 use crate::config::{Definition, Name};
 use crate::emperor::state::Life;
+use crate::emperor::{Deed, Event, Trouble};
 
 use super::trees::Trees;
 use super::{Cages, leaf, token};
@@ -62,15 +63,19 @@ impl Change {
 
 impl Daemon {
     /// Holds a running vassal to the limits of its new definition. What it is under from then on comes back; if the
-    /// kernel refuses the new limits, which it may do later, that is the old ones.
-    pub(in crate::host) fn hold_to(&mut self, life: Life, wanted: &Arc<Definition>) -> Arc<Definition> {
+    /// kernel refuses the new limits, which it may do later, that is the old ones, and why.
+    pub(in crate::host) fn hold_to(
+        &mut self,
+        life: Life,
+        wanted: &Arc<Definition>,
+    ) -> (Arc<Definition>, Option<String>) {
         match self.change(life, wanted) {
-            Ok(None) => wanted.clone(),
+            Ok(None) => (wanted.clone(), None),
             Ok(Some(change)) => {
                 self.change_beside(life, change);
-                wanted.clone()
+                (wanted.clone(), None)
             }
-            Err(error) => self.keep_limits(life, wanted, error),
+            Err(error) => (self.kept(life, wanted), error.as_ref().map(stay)),
         }
     }
 
@@ -113,20 +118,12 @@ impl Daemon {
         let Some(alive) = alive else { return };
         let refused = alive.under.clone();
         alive.under = with(&refused, old);
-        self.record(&refused.name);
-        self.save();
-        self.refuse_part(&refused, format!("its limits stay as they were: {error}"));
+        let name = alive.name.clone();
+        self.tell(refusal(name, life, error));
     }
 
-    fn keep_limits(
-        &mut self,
-        life: Life,
-        wanted: &Arc<Definition>,
-        error: Option<HostError>,
-    ) -> Arc<Definition> {
-        if let Some(error) = error {
-            self.refuse_part(wanted, format!("its limits stay as they were: {error}"));
-        }
+    /// A definition with the limits that hold.
+    fn kept(&self, life: Life, wanted: &Definition) -> Arc<Definition> {
         let old = self.lives.get(&life).map(|alive| alive.under.limits);
         with(wanted, old.unwrap_or(wanted.limits))
     }
@@ -178,16 +175,33 @@ impl Daemon {
         // At once: its gate opens next, and it has taken nothing that would have to be taken back.
         let outcome = self.change(life, &newest);
         let outcome = outcome.and_then(|change| change.map_or(Ok(()), |change| change.make().map_err(Some)));
-        let limits = match outcome {
-            Ok(()) => newest.limits,
-            Err(error) => self.keep_limits(life, &newest, error).limits,
-        };
-        if let Some(alive) = self.lives.get_mut(&life)
-            && alive.under.limits != limits
-        {
-            alive.under = with(&alive.under, limits);
+        match outcome {
+            Ok(()) => {
+                if let Some(alive) = self.lives.get_mut(&life)
+                    && alive.under.limits != newest.limits
+                {
+                    alive.under = with(&alive.under, newest.limits);
+                }
+            }
+            Err(Some(error)) => self.tell(refusal(name.clone(), life, &error)),
+            // It is ending.
+            Err(None) => {}
         }
     }
+}
+
+/// The limits of a life could not be changed.
+fn refusal(name: Name, life: Life, error: &HostError) -> Event {
+    let trouble = Trouble {
+        deed: Deed::Update,
+        why: stay(error),
+    };
+    let life = Some(life);
+    Event::Failed { name, life, trouble }
+}
+
+fn stay(error: &HostError) -> String {
+    format!("its limits stay as they were: {error}")
 }
 
 /// The same with other limits.
