@@ -160,11 +160,11 @@ mod tests {
         let taken = trouble(Deed::Await, "taken");
         assert!(troubles.add(&taken));
         assert!(!troubles.add(&taken), "twice the same");
-        assert_eq!(troubles.open(), [taken.clone()]);
+        assert_eq!(troubles.open(), std::slice::from_ref(&taken));
         troubles.retry(Deed::Await);
         assert_eq!(troubles.open(), []);
         assert!(!troubles.add(&taken), "he knows");
-        assert_eq!(troubles.open(), [taken.clone()]);
+        assert_eq!(troubles.open(), std::slice::from_ref(&taken));
         troubles.retry(Deed::Await);
         assert!(troubles.add(&trouble(Deed::Await, "no such directory")));
         assert!(troubles.add(&trouble(Deed::Await, "no such host")));

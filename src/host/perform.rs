@@ -1,7 +1,7 @@
 //! What the emperor decided, done; and what the lives tell, passed on.
 
 use crate::config::{Definition, Name};
-use crate::emperor::state::{End, Life};
+use crate::emperor::state::{End, Life, Rest};
 use crate::emperor::table::Notice;
 use crate::emperor::{Action, Deed, Event, Trouble};
 use crate::router::Traffic;
@@ -64,26 +64,30 @@ impl Daemon {
                 let updated = self.update(&definition);
                 return self.failure(&definition.name, Deed::Update, updated.err());
             }
-            Action::Forget(name) => {
-                tracing::info!(%name, "vassal gone");
-                self.logs.forget(&name);
-                self.hooks.forget(&name);
-                self.forget_demand(&name);
-                self.totals.remove(&name);
-            }
+            Action::Forget(name) => self.forget(&name),
             Action::Refuse { definition, why } => self.refuse(&definition, &why),
-            Action::Abandon { name, end, why } => {
-                if why.is_failure(&end) {
-                    tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
-                } else {
-                    tracing::info!(%name, %end, %why, "vassal ended");
-                }
-                // Whoever comes now is turned away instead of waiting for nobody.
-                self.forget_demand(&name);
-            }
+            Action::Abandon { name, end, why } => self.abandon(&name, &end, why),
             Action::Retry { name, end, at } => retry(&name, &end, at),
         }
         None
+    }
+
+    fn forget(&mut self, name: &Name) {
+        tracing::info!(%name, "vassal gone");
+        self.logs.forget(name);
+        self.hooks.forget(name);
+        self.forget_demand(name);
+        self.totals.remove(name);
+    }
+
+    fn abandon(&mut self, name: &Name, end: &End, why: Rest) {
+        if why.is_failure(end) {
+            tracing::error!(%name, %end, %why, "vassal failed; it stays down until its file changes");
+        } else {
+            tracing::info!(%name, %end, %why, "vassal ended");
+        }
+        // Whoever comes now is turned away instead of waiting for nobody.
+        self.forget_demand(name);
     }
 
     /// What the emperor is to hear of something that could not be done for the process that a vassal has, or for the want

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+mod deeds;
 pub(crate) mod ports;
 pub(crate) mod replay;
 
@@ -20,7 +21,7 @@ use mini_emperor::config::{Definition, Name, Places, Settings, load};
 use mini_emperor::emperor::addresses::AddressBook;
 use mini_emperor::emperor::pacing::Pacing;
 use mini_emperor::emperor::state::{End, Life, State};
-use mini_emperor::emperor::{Action, Adoption, Deed, Emperor, Event, Trouble, Word};
+use mini_emperor::emperor::{Action, Adoption, Deed, Emperor, Event, Word};
 
 fn settings() -> Settings {
     let text = "router: {address: 10.107.0.1/29}";
@@ -167,6 +168,7 @@ impl Reign {
         let fails = no_room || self.fails == Some(self.done.len());
         self.done.push(action.clone());
         self.ports.perform(&action, &self.emperor, fails);
+        let undone = action.clone();
         match action {
             Action::Spawn {
                 life,
@@ -196,11 +198,6 @@ impl Reign {
                     word: Word::Ready,
                 });
             }
-            Action::Reload { name, .. } if fails => return Some(self.failure(&name, Deed::Reload)),
-            Action::Update { definition } if fails => {
-                return Some(self.failure(&definition.name, Deed::Update));
-            }
-            Action::Await(name) if fails => return Some(self.failure(&name, Deed::Await)),
             Action::Ask { .. }
             | Action::Kill { .. }
             | Action::Probe { .. }
@@ -214,18 +211,12 @@ impl Reign {
             | Action::Abandon { .. }
             | Action::Retry { .. } => {}
         }
-        None
+        fails.then(|| deeds::failing(&undone, &self.emperor)).flatten()
     }
 
     /// Something could not be done for the process that a vassal has, or for the want of one.
     pub(crate) fn failure(&self, name: &Name, deed: Deed) -> Event {
-        let vassal = self.emperor.vassals().get(name);
-        let why = "the kernel said no".to_owned();
-        Event::Failed {
-            name: name.clone(),
-            life: vassal.and_then(|vassal| vassal.state.life()),
-            trouble: Trouble { deed, why },
-        }
+        deeds::failure(name, deed, &self.emperor)
     }
 
     /// The tun of a process that was found is attached, if the emperor has taken it over.
