@@ -13,8 +13,8 @@
 //!
 //! A vassal's record is taken away when the vassal is, and by nothing else: what an emperor leaves that is
 //! killed, or told to leave its vassals alone, is what the next one finds. So the run directory is gone after an
-//! end that stopped everything. Every file but a hook's ([`notes`](super::notes)) is written beside its place and renamed
-//! into it.
+//! end that stopped everything. Every file but a hook's, which its process writes, is written beside its
+//! place and renamed into it.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
