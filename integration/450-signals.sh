@@ -17,6 +17,19 @@ mark
 kill -USR1 "$EMPEROR_PID"
 check "USR1 logs a line for each vassal" wait_for 15 logged "status name=web" "state=running" "pid=$pid" "log.dropped=0"
 check "and one for the uplink" wait_for 15 logged "status uplink=emperor0"
+# The kernel gives a signal to another thread when the first has one already, unless that has blocked it.
+comes_through() { # comes_through THREAD
+  local blocked
+  blocked=$(awk '/^SigBlk:/ {print $2}' "/proc/$EMPEROR_PID/task/$1/status")
+  if (((0x$blocked >> ($(kill -l USR1) - 1)) & 1)); then return; fi
+  mark
+  "$PYTHON" -c 'import ctypes, signal, sys
+sys.exit(ctypes.CDLL(None).tgkill(int(sys.argv[1]), int(sys.argv[2]), signal.SIGUSR1))' "$EMPEROR_PID" "$1"
+  wait_for 15 logged "status uplink="
+}
+for task in "/proc/$EMPEROR_PID"/task/*; do
+  check "a signal comes through by the thread $(<"$task/comm"), or never to it" comes_through "${task##*/}"
+done
 mark
 drop_vassal dead <<Y
 command: [/bin/sh, -c, "echo x >>$PUB/dead; exit 1"]

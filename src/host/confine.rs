@@ -1,13 +1,15 @@
 //! What a router thread gives up before it sees its first packet.
 //!
 //! The thread handles bytes that vassals wrote. It needs to read, write, wait and free memory; it needs no
-//! capability and can open, map for execution, signal or start nothing.
+//! capability and can open, map for execution, signal or start nothing. Nor does it take signals: whoever catches one hands
+//! it on by a system call that this thread may not make, so it would be lost.
 
 use std::collections::BTreeMap;
 
 use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::signal::SigSet;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
@@ -43,6 +45,9 @@ const ALLOWED: &[i64] = &[
 
 /// Confines the calling thread for good.
 pub fn router_thread() -> Result<(), HostError> {
+    SigSet::all()
+        .thread_block()
+        .map_err(|errno| HostError::new(Doing::Confine, "a router thread", errno))?;
     drop_capabilities().map_err(|errno| HostError::new(Doing::Confine, "a router thread", errno))?;
     let program = filter().ok_or_else(|| HostError::new(Doing::Confine, "a router thread", Errno::EINVAL))?;
     seccompiler::apply_filter(&program)
