@@ -46,6 +46,28 @@ touch "$PUB/go"
 check "until it is ready again" wait_for 5 status_says telling ready=true 'says="read"'
 check "in the same process" same_pid telling "$telling"
 
+# ---- one that cannot be told
+drop_vassal deaf <<Y
+command: [/bin/bash, -c, 'exec {UWSGI_EMPEROR_FD}>&-; echo closed >"$PUB/deaf"; exec sleep infinity']
+reload: emperor
+ready_timeout: 1h
+Y
+wait_for 5 is closed cat "$PUB/deaf"
+deaf=$(vassal_pid deaf)
+mark
+kill -HUP "$EMPEROR_PID"
+check "one that has closed its control socket cannot be told" wait_for 5 logged name=deaf "asking for a reload" ECONNREFUSED
+check "it runs on, ready, and the status says so" \
+  wait_for 5 status_says deaf state=running ready=true 'trouble="asking for a reload' "set reload to a signal"
+check "its file is named" wait_for 5 logged problem deaf.yaml ECONNREFUSED
+check "in the same process" same_pid deaf "$deaf"
+kill -KILL "$deaf"
+check "its next process has a control socket" wait_running deaf "$deaf"
+check "and nothing is wrong with it" wait_for 5 is 0 vassal_field deaf '.troubles | length'
+rm "$VASSALS/deaf.yaml"
+wait_gone deaf
+plain=$(vassal_pid plain)
+
 # ---- live keys
 plain=$(vassal_pid plain)
 mark

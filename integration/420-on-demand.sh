@@ -160,14 +160,19 @@ taker=$!
 bystander $taker
 wait_for 5 listens "$S/taken"
 mark
+told_from=$MARK
 drop_vassal taken <<<"{command: $SERVE, on_demand: {socket: $S/taken}}"
 check "a socket on which somebody else listens is not taken" wait_for 5 logged "name=taken" "$S/taken" "EADDRINUSE"
+check "its vassal pauses, and the status says why" wait_for 5 status_says taken state=waiting 'trouble="listening on' "$S/taken" EADDRINUSE
+check "and names its file" wait_for 5 logged problem taken.yaml EADDRINUSE
+check "so does its record" is await vassal_field taken '.troubles[0].deed'
 knocks() { wc -l <"$W/knocks"; }
 wait_for 20 more_than 2 knocks
-refusals() { grep -c EADDRINUSE <(news); }
-check "and said once, however often it is tried" is 1 refusals
+check "and said once, however often it is tried" is 1 sh -c "tail -c +$((told_from + 1)) $LOG | grep -c 'EADDRINUSE.*it is tried again'"
 kill $taker
+kill -URG "$EMPEROR_PID"
 check "when he is gone, it is ours" wait_for 15 says hello ask "$S/taken" hello
+check "and nothing is wrong with it any more" is 0 vassal_field taken '.troubles | length'
 rm "$VASSALS/taken.yaml"
 wait_gone taken
 : >"$S/file"

@@ -89,12 +89,14 @@ check "the vassal goes on" same_pid "$a" "$pid"
 mark
 kill -USR1 "$EMPEROR_PID"
 check "and the status has the problem" wait_for 5 logged "problem" "$a.yaml" "its limits stay as they were"
+check "in the vassal's line, too" status_says "$a" 'trouble="its limits stay as they were'
 mark
 eater "{memory: none, cpu: 0.25, pids: 50}"
 check "a limit can be taken away" wait_for 10 logged "vassal updated while it runs" "name=$a"
 unlimited() { case $(limit "$1" memory) in max | 9223372036854771712) ;; *) limit "$1" memory; return 1 ;; esac; }
 check "it is" wait_for 10 unlimited "$a"
 check "as the same process" same_pid "$a" "$pid"
+check "and nothing is wrong with it any more" is 0 vassal_field "$a" '.troubles | length'
 
 # ---- processor time and processes, of a whole tree
 cat >"$PUB/breed.py" <<'P'

@@ -13,6 +13,8 @@
 //!    +---+--> starting
 //! ```
 //!
+//! An idle vassal whose client could not be noticed waits, too, and is idle again after its back-off.
+//!
 //! A state owns exactly what exists in it: a process exists in `Starting`, `Running` and `Stopping`, which
 //! therefore carry its [`Life`], and in no other. An event about an earlier life never reaches the table.
 
