@@ -209,3 +209,21 @@ rm "$W/homes/alice/"*.yaml
 check "her vassal ends with its file" wait_gone hers
 check "the emperor ends with 0" stop_emperor
 check "nothing is left" wait_for 5 is "$before" belongings
+
+# ---- an emperor whose program nobody but its owner may execute, and root because nothing stops him
+install -o 4242 -g 4242 -m 0700 "$EMPEROR" "$W/private"
+printf 'router: {address: 10.107.0.1/24}\ndefaults: {restart: {delay: 100ms, max_delay: 200ms}}\n' >"$SETTINGS"
+EMPEROR=$W/private
+start_emperor
+drop_vassal usual <<<"{command: [/bin/sleep, infinity], log: {to: none}}"
+check "the usual kind runs" wait_running usual
+drop_vassal own <<<"{command: [/bin/sleep, infinity], namespaces: [pid, mount, user], log: {to: none}}"
+check "one with a user namespace does not; why, and what to do, is said" \
+  wait_for 15 logged name=own "$W/private" EACCES "chmod o+x"
+chmod o+x "$W/private"
+check "when that is done, it runs" wait_running own
+rm "$VASSALS/own.yaml" "$VASSALS/usual.yaml"
+wait_gone own
+wait_gone usual
+check "the emperor ends with 0 again" stop_emperor
+check "nothing is left again" wait_for 5 is "$before" belongings

@@ -92,6 +92,17 @@ umount /etc/subgid
 late again
 check "without them it runs" wait_running late
 check "as user 7 of the emperor's, who is root in it" is "0 4343 1" map "$(vassal_pid late)" uid_map
+# nobody, whom a definition without a user means, is no id of this emperor's.
+mark
+drop_vassal default <<<"{command: [/bin/sleep, infinity], user: nobody, group: '7', namespaces: [user]}"
+check "a user whom the emperor's namespace does not know is named; where, and what to do, is said" \
+  wait_for 15 logged name=default "user $(id -u nobody):" EINVAL /proc/self/uid_map "name another"
+mark
+drop_vassal default <<<"{command: [/bin/sleep, infinity], user: '7', group: '8'}"
+check "so is a group, with or without a namespace of the vassal's own" \
+  wait_for 15 logged name=default "group 8:" EINVAL gid_map "name another"
+rm "$VASSALS/default.yaml"
+wait_gone default
 rm "$VASSALS/late.yaml"
 wait_gone late
 check "the emperor ends with 0" stop_emperor

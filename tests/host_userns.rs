@@ -3,9 +3,10 @@
 
 mod namespace;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use mini_emperor::config::namespaces::{IdRange, UserNamespace};
@@ -210,4 +211,24 @@ fn above_it_is_the_emperors() {
     let pidfd = newborn.pidfd.clone();
     drop(newborn);
     assert_eq!(ended(pidfd), End::Exited(0));
+}
+
+#[test]
+#[ignore = "needs root: run integration/run"]
+fn a_program_that_only_its_owner_may_execute_is_said_to_be_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("private");
+    fs::copy(env!("CARGO_BIN_EXE_mini-emperor"), &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+    chown(&program, Some(4242), Some(4343)).unwrap();
+    let definition = definition("[user]");
+    let (_output, theirs) = pipe2(OFlag::O_CLOEXEC).unwrap();
+    let cradle = Cradle::of(&program, None).unwrap();
+    let newborn = cradle.clone_vassal(&definition, theirs.as_fd()).unwrap();
+    let error = cradle.failed(&ended(newborn.pidfd.clone())).unwrap();
+    assert_eq!(error.errno, Errno::EACCES);
+    let said = error.to_string();
+    assert!(said.contains("private") && said.contains("chmod o+x"), "{said}");
+    assert_eq!(cradle.failed(&End::Exited(0)), None);
+    assert_eq!(cradle.failed(&End::Killed(9)), None);
 }

@@ -113,15 +113,19 @@ impl Birth {
             handle: self.handle.clone(),
         };
         let _ = self.handle.pidfd.set(newborn.pidfd.clone());
-        let failure = match self.raise(newborn, &mut body, turn, tell).await {
-            Ok(None) => return Ok(body),
-            Ok(Some(report)) => step_sentence(&report),
-            Err(why) => why,
-        };
+        let cradle = self.cradle.clone();
+        let outcome = self.raise(newborn, &mut body, turn, tell).await;
+        if let Ok(None) = outcome {
+            return Ok(body);
+        }
         // ESRCH: it has ended by itself.
         let _ = send_signal(&body.pidfd, libc::SIGKILL);
-        body.end(None, tell).await;
-        Err(failure)
+        let end = body.end(None, tell).await;
+        Err(match outcome {
+            Ok(report) => report.as_ref().map(step_sentence).unwrap_or_default(),
+            // What was to be done to it failed because there was nothing left of it.
+            Err(why) => cradle.failed(&end).map_or(why, |error| error.to_string()),
+        })
     }
 
     /// Network, port, gate; what the init stage reports, if it failed.

@@ -80,6 +80,7 @@ pub enum Doing {
     StandIn,
     Clone,
     CloneWithUser,
+    ExecItself,
     MapVassal,
     OpenTunDevice,
     CreateTun,
@@ -102,6 +103,7 @@ pub enum Doing {
     Open,
     OpenGate,
     OpenLog,
+    GiveLog,
     OpenNotify,
     OpenChannel,
     AskReload,
@@ -131,6 +133,7 @@ impl fmt::Display for Doing {
             Self::StandIn => "starting the emperor beside",
             Self::Clone => "creating the namespaces of",
             Self::CloneWithUser => "creating the namespaces, with a user namespace, of",
+            Self::ExecItself => "starting the emperor's own program for a new process:",
             Self::MapVassal => "giving users and groups to the user namespace of",
             Self::OpenTunDevice => "opening",
             Self::CreateTun => "creating the tun",
@@ -153,6 +156,7 @@ impl fmt::Display for Doing {
             Self::Open => "opening",
             Self::OpenGate => "opening the gate of",
             Self::OpenLog => "opening the log of",
+            Self::GiveLog => "giving the pipe of its log to",
             Self::OpenNotify => "opening the notify socket of",
             Self::OpenChannel => "opening the control socket of",
             Self::AskReload => "asking for a reload by",
@@ -196,6 +200,12 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         (Doing::CloneWithUser, Errno::EINVAL) => {
             Some("this kernel has no user namespaces (CONFIG_USER_NS); take user from its namespaces")
         }
+        (Doing::ExecItself, Errno::EACCES) => Some(
+            "in a user namespace of its own the process is neither the file's owner nor of its group, nor may it pass over its mode: let others execute it (chmod o+x), or take user from its namespaces",
+        ),
+        (Doing::GiveLog, Errno::EINVAL) => Some(
+            "the user namespace in which the emperor runs has no such id (/proc/self/uid_map and gid_map): have the definition, or `defaults` of the settings, name another `user` and `group`, or map more ids there",
+        ),
         (Doing::MapVassal, Errno::EPERM) => Some(
             "the emperor cannot give what it has not itself (/proc/self/uid_map and gid_map): name another user, or take his subordinate ids out of /etc/subuid and /etc/subgid",
         ),

@@ -90,6 +90,20 @@ impl Cradle {
             report,
         })
     }
+
+    /// Why a process of its ended so before its gate was opened, if it could not even become the init stage.
+    pub fn failed(&self, end: &End) -> Option<HostError> {
+        let End::Exited(errno @ 1..) = end else {
+            return None;
+        };
+        let program = std::fs::read_link(format!("/proc/self/fd/{}", self.program.as_raw_fd()));
+        let program = program.map_or_else(|_| init::OURSELVES.to_owned(), |path| path.display().to_string());
+        Some(HostError::new(
+            Doing::ExecItself,
+            program,
+            Errno::from_raw(*errno),
+        ))
+    }
 }
 
 fn flags(namespaces: Namespaces) -> u64 {

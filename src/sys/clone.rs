@@ -155,7 +155,7 @@ pub struct Child {
 /// Clones the calling thread into a process with `namespaces` (`CLONE_NEW…` flags) that becomes `stage`.
 ///
 /// All signals are blocked in the child, so that no handler of this process runs in it; the stage unblocks
-/// them. In a user namespace of its own the stage has every capability, and no id before somebody writes the maps. Linux 5.3 (`clone3`), with `CLONE_PIDFD`.
+/// them. A child that cannot become the stage exits with the errno as its status. In a user namespace of its own the stage has every capability, and no id before somebody writes the maps. Linux 5.3 (`clone3`), with `CLONE_PIDFD`.
 pub fn clone_into(namespaces: u64, stage: &Stage<'_>) -> Result<Child, Errno> {
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
@@ -187,8 +187,10 @@ fn clone3(namespaces: u64, stage: &Stage<'_>) -> Result<(u32, RawFd), Errno> {
             if namespaces & NEW_USER == 0 || keep_capabilities() {
                 stage.enter();
             }
+            // What failed last says why; an errno is below 256, as an exit status must be.
+            let errno = Errno::last_raw();
             // SAFETY: _exit takes a number, runs no destructors and does not return.
-            unsafe { libc::_exit(126) }
+            unsafe { libc::_exit(errno) }
         }
         pid if pid > 0 => Ok((u32::try_from(pid).unwrap_or(u32::MAX), pidfd)),
         _ => Err(Errno::last()),

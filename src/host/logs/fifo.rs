@@ -55,8 +55,11 @@ impl Fifo {
             .open(&self.path)
             .map_err(|e| failed(&e))?;
         if let Some(who) = &definition.identity {
-            fchown(&file, Some(Uid::from_raw(who.uid)), Some(Gid::from_raw(who.gid)))
-                .map_err(|errno| failed(&errno.into()))?;
+            // One after the other, so that it is known which of them is refused.
+            let refused =
+                |kind, id| move |errno| HostError::new(Doing::GiveLog, format!("{kind} {id}"), errno);
+            fchown(&file, None, Some(Gid::from_raw(who.gid))).map_err(refused("group", who.gid))?;
+            fchown(&file, Some(Uid::from_raw(who.uid)), None).map_err(refused("user", who.uid))?;
         }
         Ok(file.into())
     }
