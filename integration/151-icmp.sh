@@ -40,6 +40,7 @@ kinds = {
     "fragments6": [v6(datagram, UDP, here6, nobody6, extensions=[piece(9, 0)])],
     "spoofed": [v4(datagram, UDP, ip("10.107.0.12"), nobody), v6(datagram, UDP, ip("fd00:107::12"), nobody6)],
     "malformed": [v4(datagram, UDP, here, nobody, version=5), v4(datagram, UDP, here, nobody, wrong=1)],
+    "spent": [v4(datagram, UDP, here, ip("198.51.100.1"), ttl=0)],
     "last-hop-error": [v4(icmp(3), 1, here, ip("10.107.0.12"), ttl=1)],
 }
 frames, device = kinds[sys.argv[1]], link("tun0", 4)
@@ -80,6 +81,11 @@ check "with one more it arrives" says " 1 received" pinged -t 2 10.107.0.12
 check "over IPv6 too" says " 1 received" pinged -t 2 fd00:107::12
 check "the host is no hop away" says " 1 received" pinged -t 1 10.107.0.1
 check "the internet is one" says "From 10.107.0.1 icmp_seq=1 Time to live exceeded" pinged -t 1 198.51.100.1
+
+# What comes by a raw socket can have no time left at all.
+before=$(heard here IcmpInTimeExcds)
+check "a packet whose TTL is 0 is sent to the internet" many spent 1
+check "and ends at the host, which says so" wait_for 5 is $((before + 1)) heard here IcmpInTimeExcds
 
 # ---- never
 # silent KIND: none of 20 is answered; others are, so it is not the limit that keeps silence.

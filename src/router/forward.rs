@@ -286,7 +286,9 @@ fn is_admitted<'t>(
     }
 }
 
-/// Between vassals the router is a hop, as the host's kernel was in uWSGI's router.
+/// Between vassals the router is a hop, as the host's kernel was in uWSGI's router. Over the uplink it is none: the
+/// kernel there counts what it forwards, ends what has no time left, and must receive what is its own whatever time it
+/// has left, which only it can tell apart (RFC 1812 4.2.2.9).
 #[inline]
 fn hops<'t>(sender: &'t Port, frame: &mut Frame<'_>) -> Result<(), End<'t>> {
     if frame.packet().ttl() <= 1 {

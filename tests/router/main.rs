@@ -243,7 +243,7 @@ fn a_packet_dies_between_vassals_when_its_time_is_over() {
             let sample = Sample::udp(a, b, 53, 9).ttl(ttl);
             let answer = world.is_told("a", &sample, "a", Reason::TtlExpired, Complaint::TimeExceeded);
             assert_eq!(source_of(&answer), ip(gateway));
-            // The host counts its own hop.
+            // The host counts its own hop, and a packet to itself is not to be judged by its time (RFC 1812 4.2.2.9).
             world.passes("a", "host", &Sample::udp(a, outside, 53, 9).ttl(ttl));
             world.passes("host", "a", &Sample::udp(outside, a, 53, 9).ttl(ttl));
         }
