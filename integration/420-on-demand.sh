@@ -261,10 +261,13 @@ cat >>"$SETTINGS" <<Y
 run_as_owner: true
 vassals: [$W/homes/daemon]
 Y
-mark
-"$EMPEROR" run --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
-EMPEROR_PID=$!
-wait_for 15 logged "emperor ready"
+tenants_emperor() {
+  mark
+  "$EMPEROR" run --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" &
+  EMPEROR_PID=$!
+  wait_for 15 logged "emperor ready"
+}
+tenants_emperor
 put() { setpriv --reuid daemon --regid daemon --clear-groups -- sh -c 'umask 022; cat >"$0.tmp" && mv "$0.tmp" "$0.yaml"' "$W/homes/daemon/$1"; }
 put mine <<<"{command: $SERVE, on_demand: {socket: $W/homes/daemon/sock, mode: 0600}}"
 check "a tenant's socket lies in his own directory" wait_for 5 listens "$W/homes/daemon/sock"
@@ -276,6 +279,37 @@ ln -s /run "$W/homes/daemon/link"
 put linked <<<"{command: $SERVE, on_demand: {socket: $W/homes/daemon/link/linked.sock}}"
 check "nor by a link" wait_for 5 logged "name=linked" "EACCES"
 check "nothing came to be there" is "" find /run -maxdepth 1 -type s
+# Killed in the midst of many edits, each of which moves a socket.
+mkdir "$W/homes/daemon/many"
+chown daemon: "$W/homes/daemon/many"
+cat >"$PUB/move.py" <<'P'
+import os, sys
+homes, generation = sys.argv[1:]
+for n in range(40):
+    path = f"{homes}/many{n}.yaml"
+    with open(path + ".tmp", "w") as file:
+        file.write(f"{{command: [/bin/sleep, infinity], on_demand: {{socket: {homes}/many/{n}.{generation}}}}}")
+    os.chmod(path + ".tmp", 0o644)
+    os.rename(path + ".tmp", path)
+P
+move_all() { setpriv --reuid daemon --regid daemon --clear-groups -- "$PYTHON" "$PUB/move.py" "$W/homes/daemon" "$1"; }
+only() { is "$(seq 0 39 | sed "s/$/.$1/" | sort)" sh -c "ls '$W/homes/daemon/many' | sort"; }
+generation=1
+move_all 1
+check "forty sockets" wait_for 10 only 1
+left=
+for round in $(seq 12); do
+  generation=$((generation + 1))
+  move_all $generation
+  # Some have moved, some have not.
+  wait_for 5 test -S "$W/homes/daemon/many/$((RANDOM % 40)).$generation" >/dev/null
+  kill_emperor
+  tenants_emperor
+  wait_for 10 only $generation >"$W/left" || { left="$left $round"; cat "$W/left"; rm -f "$W"/homes/daemon/many/*; generation=$((generation + 1)); move_all $generation; wait_for 10 only $generation; }
+done
+check "an emperor that is killed in the midst of edits leaves no socket at a place that no file names, 12 times" is "" echo "$left"
+rm "$W"/homes/daemon/many*.yaml
+check "removed, they are gone" wait_for 10 is "" ls "$W/homes/daemon/many"
 : >/run/precious
 mv "$W/homes/daemon/sock" "$W/homes/daemon/moved"
 check "what he puts in the place of his socket stays when it is removed" sh -c \

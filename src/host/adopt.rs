@@ -121,6 +121,7 @@ impl Daemon {
             }
             self.tell(event);
         }
+        self.demands.clear_earlier();
         if all > 0 {
             let running = fifos.len();
             tracing::info!(

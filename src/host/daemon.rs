@@ -159,7 +159,7 @@ impl Daemon {
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
             hooks: Hooks::new(image.nofile, settings.run_directory.join("hooks")),
-            demands: Demands::new(),
+            demands: Demands::new(settings.run_directory.join("sockets")),
             news,
             reports,
             signals,

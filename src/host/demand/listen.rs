@@ -22,6 +22,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
+use super::ledger::Entry;
 use crate::config::definition::Trigger;
 use crate::host::error::{Doing, HostError};
 use crate::host::init;
@@ -41,6 +42,8 @@ pub(in crate::host) struct Listener {
     /// Also the vassal's.
     pub(super) fd: OwnedFd,
     mark: Option<Mark>,
+    maker: Maker,
+    entry: Option<Entry>,
 }
 
 /// The file that a socket made.
@@ -48,7 +51,6 @@ struct Mark {
     path: PathBuf,
     device: u64,
     inode: u64,
-    maker: Maker,
 }
 
 /// Listens as `trigger` says, and hands the outcome to `then`: an error if the kernel refuses, or somebody else listens
@@ -114,17 +116,44 @@ pub(super) fn place(trigger: &Trigger) -> String {
 impl Listener {
     /// Takes an open descriptor for the socket of `trigger`, if it is that.
     pub(super) fn of(fd: OwnedFd, trigger: &Trigger, maker: Maker) -> Option<Self> {
-        let mark = mark(trigger, maker);
         listens_at(&fd, trigger)
             .unwrap_or(false)
-            .then_some(Self { fd, mark })
+            .then(|| Self::new(fd, mark(trigger), maker))
+    }
+
+    fn new(fd: OwnedFd, mark: Option<Mark>, maker: Maker) -> Self {
+        Self {
+            fd,
+            mark,
+            maker,
+            entry: None,
+        }
+    }
+
+    /// Who has made it.
+    pub(super) fn maker(&self) -> Maker {
+        self.maker
+    }
+
+    /// Whether it has made a file, or has none any more.
+    pub(super) fn has_file(&self) -> bool {
+        self.mark.is_some()
+    }
+
+    /// It is written down there.
+    pub(super) fn entered(self, entry: Option<Entry>) -> Self {
+        Self { entry, ..self }
+    }
+
+    /// Takes out where it is written down.
+    pub(super) fn entry(&mut self) -> Option<Entry> {
+        self.entry.take()
     }
 
     /// Removes what lies at its path, if that is still this socket. What comes back ends when it is done.
     pub(super) fn close(self) -> Option<JoinHandle<()>> {
         let mark = self.mark?;
-        let maker = mark.maker;
-        as_maker(maker, move || mark.remove())
+        as_maker(self.maker, move || mark.remove())
     }
 }
 
@@ -166,21 +195,15 @@ fn make(trigger: &Trigger, maker: Maker) -> Result<Listener, Errno> {
         Trigger::Unix { path, mode, uid, gid } => {
             become_maker(maker, *uid, *gid)?;
             let fd = unix(path, Mode::from_bits_truncate(*mode))?;
-            Ok(Listener {
-                fd,
-                mark: mark(trigger, maker),
-            })
+            Ok(Listener::new(fd, mark(trigger), maker))
         }
-        Trigger::Tcp(address) => Ok(Listener {
-            fd: tcp(*address)?,
-            mark: None,
-        }),
+        Trigger::Tcp(address) => Ok(Listener::new(tcp(*address)?, None, maker)),
         Trigger::Packet => Err(Errno::EINVAL),
     }
 }
 
 /// The file that the socket of `trigger` has made.
-fn mark(trigger: &Trigger, maker: Maker) -> Option<Mark> {
+fn mark(trigger: &Trigger) -> Option<Mark> {
     let Trigger::Unix { path, .. } = trigger else {
         return None;
     };
@@ -189,7 +212,6 @@ fn mark(trigger: &Trigger, maker: Maker) -> Option<Mark> {
         path: path.clone(),
         device: status.dev(),
         inode: status.ino(),
-        maker,
     })
 }
 

@@ -8,6 +8,7 @@
 //! A vassal is unused when, for as long as its definition says, no new connection came to its socket, none is open, and
 //! no packet crossed its port. That is looked at now and then, while such a vassal runs, and never otherwise.
 
+mod ledger;
 mod listen;
 mod post;
 mod sleep;
@@ -16,6 +17,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -29,6 +31,7 @@ use crate::emperor::state::State;
 use crate::emperor::{Deed, Event};
 use crate::router::PortId;
 
+use self::ledger::{Closing, Entry, Ledger};
 use self::listen::{Listener, Maker};
 use self::post::{Post, Socket};
 pub(super) use self::sleep::{attachment, is_woken_by_packets, wakefulness};
@@ -38,8 +41,8 @@ use super::error::{Doing, HostError};
 
 /// What happens to vassals on demand.
 pub(super) enum Call {
-    /// The socket of this number listens, or cannot.
-    Opened(Name, u64, Result<Listener, HostError>),
+    /// The socket of this number, which is written down there, listens or cannot.
+    Opened(Name, u64, Option<Entry>, Result<Listener, HostError>),
     /// A client came.
     Client(Name),
 }
@@ -51,7 +54,8 @@ pub(super) struct Demands {
     watches: BTreeMap<Name, Watch>,
     calls: UnboundedSender<Call>,
     heard: UnboundedReceiver<Call>,
-    closing: Vec<JoinHandle<()>>,
+    closing: Vec<Closing>,
+    ledger: Ledger,
     /// Threads that make sockets for tenants.
     making: Vec<JoinHandle<()>>,
     /// How many sockets were asked for.
@@ -61,7 +65,8 @@ pub(super) struct Demands {
 }
 
 impl Demands {
-    pub(super) fn new() -> Self {
+    /// Tenants' sockets are written down in the directory `ledger`.
+    pub(super) fn new(ledger: PathBuf) -> Self {
         let (calls, heard) = unbounded_channel();
         Self {
             posts: BTreeMap::new(),
@@ -70,6 +75,7 @@ impl Demands {
             calls,
             heard,
             closing: Vec::new(),
+            ledger: Ledger::open(ledger),
             making: Vec::new(),
             asked: 0,
             inherited: BTreeMap::new(),
@@ -109,24 +115,6 @@ impl Demands {
         self.sleepers.get(name).copied()
     }
 
-    /// Gives up what cannot be given back by dropping it, and waits until it is done.
-    pub(super) fn finish(&mut self) {
-        for (_, post) in std::mem::take(&mut self.posts) {
-            self.closing.extend(post.close());
-        }
-        for thread in self.making.drain(..) {
-            let _ = thread.join();
-        }
-        while let Ok(call) = self.heard.try_recv() {
-            if let Call::Opened(_, _, Ok(listener)) = call {
-                self.closing.extend(listener.close());
-            }
-        }
-        for thread in self.closing.drain(..) {
-            let _ = thread.join();
-        }
-    }
-
     /// Asks for the socket of a post. The emperor's own is there when this returns, before whoever it is for can be taken
     /// away again. A tenant's way may lead anywhere, and nobody waits for it.
     fn open(&mut self, name: &Name) -> Result<(), HostError> {
@@ -150,30 +138,29 @@ impl Demands {
                 post.opened(opened)
             }
             Maker::Tenant(..) => {
-                let (calls, whose, number) = (self.calls.clone(), name.clone(), post.number);
-                let tell = move |opened| drop(calls.send(Call::Opened(whose, number, opened)));
-                self.making.retain(|thread| !thread.is_finished());
-                match listen::open(trigger, maker, tell) {
-                    Ok(thread) => {
-                        self.making.push(thread);
-                        Ok(())
-                    }
-                    Err(error) => post.opened(Err(error)),
-                }
+                let making = self.ledger.enter(name, trigger, maker).and_then(|entry| {
+                    let (calls, whose, number, its) =
+                        (self.calls.clone(), name.clone(), post.number, entry.clone());
+                    let tell = move |opened| drop(calls.send(Call::Opened(whose, number, its, opened)));
+                    self.making.retain(|thread| !thread.is_finished());
+                    listen::open(trigger, maker, tell)
+                        .map(|thread| self.making.push(thread))
+                        .inspect_err(|_| entry.into_iter().for_each(Entry::strike))
+                });
+                making.or_else(|error| post.opened(Err(error)))
             }
         }
     }
 
     fn inherited(&mut self, name: &Name, trigger: &Trigger, maker: Maker) -> Option<Listener> {
         let fd = self.inherited.remove(name.as_str())?;
-        Listener::of(fd, trigger, maker)
+        let listener = Listener::of(fd, trigger, maker)?;
+        Some(self.enter_open(name, trigger, listener))
     }
 
     fn leave_post(&mut self, name: &Name) {
-        self.closing.retain(|thread| !thread.is_finished());
-        if let Some(post) = self.posts.remove(name) {
-            self.closing.extend(post.close());
-        }
+        let left = self.posts.remove(name).and_then(Post::give_up);
+        left.into_iter().for_each(|listener| self.close(listener));
     }
 }
 
@@ -230,7 +217,8 @@ impl Daemon {
         let maker = self.maker(&definition);
         let fetch = |pidfd: Arc<OwnedFd>| listen::fetch(trigger, maker, pidfd.as_fd());
         let inherited = self.demands.inherited(name, trigger, maker);
-        if let Some(listener) = inherited.or_else(|| pidfd.and_then(fetch)) {
+        let fetched = || Some(self.demands.enter_open(name, trigger, pidfd.and_then(fetch)?));
+        if let Some(listener) = inherited.or_else(fetched) {
             let post = Post::new(trigger, maker, Some(listener));
             self.demands.posts.insert(name.clone(), post);
         } else if *trigger != Trigger::Packet {
@@ -318,7 +306,9 @@ impl Daemon {
     pub(super) fn demanded(&mut self, call: Call) {
         match call {
             Call::Client(name) => self.tell(Event::Demand(name)),
-            Call::Opened(name, number, opened) => self.opened(&name, number, opened),
+            Call::Opened(name, number, entry, opened) => {
+                self.opened(&name, number, ledger::keep(entry, opened));
+            }
         }
     }
 
@@ -326,9 +316,9 @@ impl Daemon {
         let post = self.demands.posts.get_mut(name);
         let Some(post) = post.filter(|post| post.number == number) else {
             // Not wanted any more.
-            let closing = opened.ok().and_then(Listener::close);
-            self.demands.closing.extend(closing);
-            return;
+            return opened
+                .into_iter()
+                .for_each(|listener| self.demands.close(listener));
         };
         let opened = post.opened(opened).and_then(|()| self.look_out(name));
         self.tell_unless(opened, name);
@@ -384,8 +374,8 @@ impl Daemon {
         if let Some(OnDemand { trigger, .. }) = &definition.on_demand {
             // The image before may have handed it over; as long as it is ours, it is not abandoned.
             drop(self.demands.inherited.remove(definition.name.as_str()));
-            let closing = listen::clear(trigger, self.maker(definition));
-            self.demands.closing.extend(closing);
+            let maker = self.maker(definition);
+            self.demands.clear(trigger, maker, None);
         }
     }
 }

@@ -66,9 +66,10 @@ impl Post {
         Ok(())
     }
 
-    pub(super) fn close(self) -> Option<std::thread::JoinHandle<()>> {
+    /// Its socket, which nobody waits at any more.
+    pub(super) fn give_up(self) -> Option<Listener> {
         match self.socket {
-            Socket::Open { listener, .. } => listener.close(),
+            Socket::Open { listener, .. } => Some(listener),
             Socket::Opening | Socket::Failed(_) => None,
         }
     }

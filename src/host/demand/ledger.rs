@@ -1,0 +1,198 @@
+//! Which sockets of tenants there may be, on disk: `RUN/sockets/NAME.NUMBER.json`.
+//!
+//! A tenant's socket is made and taken away by threads that nobody waits for, while its definition changes; so the
+//! vassal's record cannot say of which path there may be a file. Each such socket has an entry of its own, from before
+//! it is made until it is known that it is not there. An emperor takes away what the entries of one that was killed
+//! name, unless it waits there itself.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+
+use super::listen::{self, Listener, Maker};
+use super::{Call, Demands, Post};
+use crate::config::Name;
+use crate::config::definition::Trigger;
+use crate::host::error::{Doing, HostError};
+use crate::host::state::read_json;
+
+/// What an entry says.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Claim {
+    trigger: Trigger,
+    uid: u32,
+    gid: u32,
+}
+
+/// The file of one socket. It stays unless it is struck out: whoever does not get to that has not taken the socket away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::host) struct Entry(PathBuf);
+
+impl Entry {
+    /// There is no such socket any more.
+    pub(super) fn strike(self) {
+        // Missing is what was wanted.
+        let _ = std::fs::remove_file(self.0);
+    }
+}
+
+/// A socket that is being taken away, and its entry.
+pub(super) struct Closing {
+    thread: JoinHandle<()>,
+    entry: Option<Entry>,
+}
+
+impl Closing {
+    fn finish(self) {
+        // What a thread did that panicked is not known.
+        if self.thread.join().is_ok() {
+            self.entry.into_iter().for_each(Entry::strike);
+        }
+    }
+}
+
+/// All entries of an emperor.
+pub(super) struct Ledger {
+    directory: PathBuf,
+    /// Those that an earlier emperor has left.
+    earlier: Vec<Entry>,
+    last: u64,
+}
+
+impl Ledger {
+    /// Finds what an earlier emperor has left in `directory`.
+    pub(super) fn open(directory: PathBuf) -> Self {
+        let files = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+        let earlier = files.map(|file| Entry(file.path())).collect();
+        Self {
+            directory,
+            earlier,
+            last: 0,
+        }
+    }
+
+    /// Writes down the socket of a tenant, before it is made; none of the emperor's own, which the vassals' records name.
+    pub(super) fn enter(
+        &mut self,
+        name: &Name,
+        trigger: &Trigger,
+        maker: Maker,
+    ) -> Result<Option<Entry>, HostError> {
+        let (Trigger::Unix { .. }, Maker::Tenant(uid, gid)) = (trigger, maker) else {
+            return Ok(None);
+        };
+        loop {
+            self.last += 1;
+            let path = self.directory.join(format!("{name}.{}.json", self.last));
+            let failed = |error| HostError::from_io(Doing::WriteState, path.display().to_string(), &error);
+            let mut new = std::fs::OpenOptions::new();
+            let file = match new.write(true).create_new(true).mode(0o600).open(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                file => file.map_err(failed)?,
+            };
+            let trigger = trigger.clone();
+            let claim = Claim { trigger, uid, gid };
+            let entry = Entry(path.clone());
+            return match serde_json::to_writer(file, &claim) {
+                Ok(()) => Ok(Some(entry)),
+                Err(error) => {
+                    entry.strike();
+                    Err(failed(error.into()))
+                }
+            };
+        }
+    }
+}
+
+/// What was made has its entry; what was not needs none.
+pub(super) fn keep(entry: Option<Entry>, made: Result<Listener, HostError>) -> Result<Listener, HostError> {
+    match made {
+        Ok(listener) => Ok(listener.entered(entry)),
+        Err(error) => {
+            entry.into_iter().for_each(Entry::strike);
+            Err(error)
+        }
+    }
+}
+
+impl Demands {
+    /// Gives up what cannot be given back by dropping it, and waits until it is done.
+    pub(in crate::host) fn finish(&mut self) {
+        for (_, post) in std::mem::take(&mut self.posts) {
+            post.give_up()
+                .into_iter()
+                .for_each(|listener| self.close(listener));
+        }
+        for thread in self.making.drain(..) {
+            let _ = thread.join();
+        }
+        while let Ok(call) = self.heard.try_recv() {
+            if let Call::Opened(_, _, entry, Ok(listener)) = call {
+                self.close(listener.entered(entry));
+            }
+        }
+        self.closing.drain(..).for_each(Closing::finish);
+    }
+
+    /// Writes down a tenant's socket that is there; it is waited at even if that cannot be written down.
+    pub(super) fn enter_open(&mut self, name: &Name, trigger: &Trigger, listener: Listener) -> Listener {
+        let entered = self.ledger.enter(name, trigger, listener.maker());
+        listener.entered(entered.unwrap_or_else(|error| {
+            tracing::error!(%name, "{error}; after a crash in the midst of an edit this socket might stay");
+            None
+        }))
+    }
+
+    /// Takes away a socket.
+    pub(super) fn close(&mut self, mut listener: Listener) {
+        self.settle();
+        let entry = listener.entry();
+        if !listener.has_file() {
+            entry.into_iter().for_each(Entry::strike);
+        } else if let Some(thread) = listener.close() {
+            // Without a thread it stays, for the next emperor.
+            self.closing.push(Closing { thread, entry });
+        }
+    }
+
+    /// Takes away where nobody listens any more.
+    pub(super) fn clear(&mut self, trigger: &Trigger, maker: Maker, entry: Option<Entry>) {
+        if let Some(thread) = listen::clear(trigger, maker) {
+            self.closing.push(Closing { thread, entry });
+        }
+    }
+
+    /// Strikes out what has been taken away.
+    fn settle(&mut self) {
+        let (done, open): (Vec<_>, _) = std::mem::take(&mut self.closing)
+            .into_iter()
+            .partition(|closing| closing.thread.is_finished());
+        self.closing = open;
+        done.into_iter().for_each(Closing::finish);
+    }
+
+    /// Everybody who goes on from an earlier emperor is waited for where that is due: what else there may be of its
+    /// tenants' sockets is taken away.
+    pub(in crate::host) fn clear_earlier(&mut self) {
+        // Handed over, and nobody's any more; as long as it is open it is not abandoned.
+        self.inherited.clear();
+        for entry in std::mem::take(&mut self.ledger.earlier) {
+            let Some(claim) = read_json::<Claim>(&entry.0) else {
+                // It was being written, so its socket was not made.
+                entry.strike();
+                continue;
+            };
+            let maker = Maker::Tenant(claim.uid, claim.gid);
+            let awaited = |post: &Post| post.trigger == claim.trigger && post.maker == maker;
+            if self.posts.values().any(awaited) {
+                // It has an entry of ours.
+                entry.strike();
+            } else {
+                self.clear(&claim.trigger, maker, Some(entry));
+            }
+        }
+    }
+}
