@@ -196,3 +196,59 @@ impl Demands {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "becomes another user on a thread: needs root"]
+    async fn a_socket_whose_emperor_died_before_it_was_taken_away_is_taken_away_by_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let (ledger, path) = (directory.path().join("ledger"), directory.path().join("old"));
+        std::fs::create_dir(&ledger).unwrap();
+        let trigger = Trigger::Unix {
+            path: path.clone(),
+            mode: 0o600,
+            uid: None,
+            gid: None,
+        };
+        let name = Name::new("web").unwrap();
+        let mut dead = Demands::new(ledger.clone());
+        dead.ledger.enter(&name, &trigger, Maker::Tenant(0, 0)).unwrap();
+        // What its thread has made, and nobody listens on any more.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        // One that was being written names nothing.
+        std::fs::write(ledger.join("web.7.json"), "{").unwrap();
+        let mut next = Demands::new(ledger.clone());
+        next.clear_earlier();
+        next.finish();
+        assert!(!path.exists());
+        assert_eq!(std::fs::read_dir(&ledger).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn entries_of_two_emperors_are_never_the_same_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let trigger = Trigger::Unix {
+            path: "/s".into(),
+            mode: 0o600,
+            uid: None,
+            gid: None,
+        };
+        let name = Name::new("web").unwrap();
+        let enter = || {
+            let mut ledger = Ledger::open(directory.path().to_owned());
+            ledger
+                .enter(&name, &trigger, Maker::Tenant(1, 1))
+                .unwrap()
+                .unwrap()
+        };
+        let (first, second) = (enter(), enter());
+        assert_ne!(first, second);
+        first.strike();
+        assert_eq!(Ledger::open(directory.path().to_owned()).earlier, [second]);
+        let mut ledger = Ledger::open(directory.path().to_owned());
+        assert_eq!(ledger.enter(&name, &trigger, Maker::Emperor).unwrap(), None);
+    }
+}
