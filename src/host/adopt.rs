@@ -27,6 +27,7 @@ use crate::emperor::{Adoption, Event, Past, Run, Word};
 use crate::router::Traffic;
 
 use super::body::Heir;
+use super::bookkeeping::Total;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::dialogue::Spoken;
@@ -163,7 +164,7 @@ impl Daemon {
             self.state.erase(&name);
             return Ok(None);
         }
-        self.totals.insert(name.clone(), record.traffic);
+        self.totals.insert(name.clone(), Total::of(record.traffic));
         self.logs.resume(&name, record.log.dropped);
         self.watch.expect(record.definition.clone());
         let body = life.as_ref().map(|(body, _)| body);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::Name;
 use crate::emperor::state::{Life, State};
 use crate::emperor::{Action, Event, Run, Vassal, Word};
-use crate::router::Traffic;
+use crate::router::{Remains, Traffic};
 
 use super::channel;
 use super::clock::Moment;
@@ -59,10 +59,47 @@ impl Counters {
     }
 }
 
+/// What the ports moved that a vassal has no more.
+#[derive(Debug, Default)]
+pub(super) struct Total {
+    sum: Traffic,
+    /// Of these a worker may still count something.
+    late: Vec<Remains>,
+}
+
+impl Total {
+    /// What an earlier emperor wrote down.
+    pub(super) fn of(sum: Traffic) -> Self {
+        let late = Vec::new();
+        Self { sum, late }
+    }
+
+    /// One more port is gone.
+    pub(super) fn add(&mut self, remains: Remains) {
+        self.late.push(remains);
+        let sum = &mut self.sum;
+        self.late.retain(|remains| {
+            let are_final = remains.are_final();
+            if are_final {
+                sum.add(&remains.traffic());
+            }
+            !are_final
+        });
+    }
+
+    fn traffic(&self) -> Traffic {
+        let mut sum = self.sum;
+        for remains in &self.late {
+            sum.add(&remains.traffic());
+        }
+        sum
+    }
+}
+
 impl Daemon {
     /// Traffic of a vassal over all its lives.
     pub(super) fn traffic_of(&self, name: &Name) -> Traffic {
-        let mut sum = self.totals.get(name).cloned().unwrap_or_default();
+        let mut sum = self.totals.get(name).map(Total::traffic).unwrap_or_default();
         let vassal = self.emperor.vassals().get(name);
         let alive = vassal
             .and_then(|vassal| vassal.state.life())

@@ -21,7 +21,7 @@ use crate::emperor::{Emperor, Event, Word};
 use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
 use super::birth::BIRTHS_AT_ONCE;
-use super::bookkeeping::{Counters, Unwritten};
+use super::bookkeeping::{Counters, Total, Unwritten};
 use super::demand::Demands;
 use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
@@ -78,7 +78,7 @@ pub struct Daemon {
     pub(super) watch: Watch,
     pub(super) problems: BTreeMap<PathBuf, Vec<Problem>>,
     pub(super) lives: BTreeMap<Life, Alive>,
-    pub(super) totals: BTreeMap<Name, Traffic>,
+    pub(super) totals: BTreeMap<Name, Total>,
     pub(super) fabric: Fabric,
     pub(super) workers: Workers,
     pub(super) uplink: Uplink,

@@ -275,8 +275,8 @@ impl Daemon {
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
     fn bury(&mut self, name: Name, life: Life, end: End) {
         let port = self.lives.remove(&life).and_then(|alive| alive.port);
-        if let Some(traffic) = port.and_then(|port| self.fabric.detach(port)) {
-            self.totals.entry(name.clone()).or_default().add(&traffic);
+        if let Some(remains) = port.and_then(|port| self.fabric.detach(port)) {
+            self.totals.entry(name.clone()).or_default().add(remains);
         }
         self.forget_usage(&name);
         if port.is_some() {

@@ -4,7 +4,8 @@
 //! store, both relaxed, no locked instruction. Readers add the blocks up.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, Ordering::Relaxed, fence};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -56,6 +57,29 @@ impl Counters {
             }
             total
         })
+    }
+}
+
+/// What is left of a port that was taken away: a worker that has not read the newer tables yet still counts for it.
+#[derive(Debug)]
+pub struct Remains(Arc<Counters>);
+
+impl Remains {
+    pub(super) fn of(counters: Arc<Counters>) -> Self {
+        Self(counters)
+    }
+
+    /// What it has moved until now, summed over the workers.
+    pub fn traffic(&self) -> Traffic {
+        self.0.total()
+    }
+
+    /// Whether no tables know the port any more, so that its counters stay as they are.
+    pub fn are_final(&self) -> bool {
+        let alone = Arc::strong_count(&self.0) == 1;
+        // What was counted before the last tables were dropped is seen from here on.
+        fence(Ordering::Acquire);
+        alone
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::PortId;
-use super::counters::Traffic;
+use super::counters::{Remains, Traffic};
 use super::firewall::{Filter, mentions};
 use super::routes::Book;
 use super::slots::{Kind, Slots, Tenant, UPLINK};
@@ -195,9 +195,9 @@ impl Fabric {
         self.compiled = None;
     }
 
-    /// Takes a port away and says what it had moved; `None` if it is gone already. Its addresses are free at once,
+    /// Takes a port away, and leaves what it has moved; `None` if it is gone already. Its addresses are free at once,
     /// its id names nobody any more.
-    pub fn detach(&mut self, port: PortId) -> Option<Traffic> {
+    pub fn detach(&mut self, port: PortId) -> Option<Remains> {
         let tenant = self.slots.vacate(port)?;
         self.compiled = None;
         match tenant.kind {
@@ -210,7 +210,7 @@ impl Fabric {
                 self.forget_mentions(&vassal.name);
             }
         }
-        Some(tenant.counters.total())
+        Some(Remains::of(tenant.counters))
     }
 
     /// How many vassals are attached, asleep or awake.

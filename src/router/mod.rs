@@ -31,7 +31,7 @@ mod slots;
 mod tables;
 
 pub use crate::packet::{Complaint, MAX_FRAME, VNET_HEADER};
-pub use counters::{Dropped, Traffic};
+pub use counters::{Dropped, Remains, Traffic};
 pub use fabric::{AttachError, Attachment, Fabric, GlobalPolicy};
 pub use forward::{ANSWER, Router};
 pub use tables::{Port, Tables, Wakefulness};

@@ -62,9 +62,9 @@ fn whoever_takes_over_a_slot_is_somebody_else() {
     world.passes("a", "b", &sample);
     let stale_tables = world.fabric.tables();
     let old = world.ports["a"];
-    let last = world.fabric.detach(old).unwrap();
+    let last = world.fabric.detach(old).unwrap().traffic();
     assert_eq!(last.transmit_packets, 1);
-    assert_eq!(world.fabric.detach(old), None);
+    assert!(world.fabric.detach(old).is_none());
     assert_eq!(world.fabric.traffic(old), None);
     assert!(!world.fabric.replace(old, rules(&[]), rules(&[])));
 
@@ -105,4 +105,24 @@ fn a_detached_vassal_is_gone_at_once() {
         let sample = Sample::udp(a, b, 53, 1);
         world.is_told("a", &sample, "a", Reason::NoRoute, Complaint::HostUnreachable);
     }
+}
+
+#[test]
+fn what_is_counted_for_a_port_after_it_was_taken_away_is_not_lost() {
+    let mut world = World::open();
+    // As a worker has them that is in the midst of a burst.
+    let held = world.fabric.tables();
+    let (a, b) = (world.ports["a"], world.ports["b"]);
+    let remains = world.fabric.detach(b).unwrap();
+    world.fabric.tables();
+    let mut frame = Sample::udp("10.107.0.2", "10.107.0.3", 53, 1).frame();
+    let verdict = world.router.forward(&held, a, &mut frame, world.now);
+    assert_eq!(verdict, Verdict::Forward(b));
+    assert_eq!(remains.traffic().transmit_packets, 0, "not sent yet");
+    world.router.undeliverable(&held, b, Reason::QueueFull);
+    assert_eq!(remains.traffic().dropped.total(), 1);
+    assert!(!remains.are_final());
+    drop(held);
+    assert!(remains.are_final());
+    assert_eq!(remains.traffic().dropped.total(), 1);
 }

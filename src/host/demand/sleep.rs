@@ -39,8 +39,8 @@ impl Daemon {
     /// Takes the sleeping port away, if there is one. The next tables must say who has the addresses.
     pub(in crate::host) fn wake(&mut self, name: &Name) {
         let port = self.demands.sleepers.remove(name);
-        if let Some(traffic) = port.and_then(|port| self.fabric.detach(port)) {
-            self.totals.entry(name.clone()).or_default().add(&traffic);
+        if let Some(remains) = port.and_then(|port| self.fabric.detach(port)) {
+            self.totals.entry(name.clone()).or_default().add(remains);
         }
     }
 
