@@ -5,7 +5,7 @@
 //! group. The hooks of one vassal run one after the other, over the lives of the vassal too, so that what one
 //! `post_stop` takes back is gone before the next `pre_start` makes it anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -78,6 +78,13 @@ pub struct Line {
     calls: Arc<AtomicUsize>,
 }
 
+impl Line {
+    /// Whether a call has it, or is being prepared.
+    fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.turn) > 1
+    }
+}
+
 /// A call counts while this lives.
 struct Counted(Arc<AtomicUsize>);
 
@@ -97,6 +104,8 @@ impl Drop for Counted {
 /// All hooks.
 pub struct Hooks {
     lines: BTreeMap<Name, Line>,
+    /// Those of the lines whose vassal is gone, and whose hooks are not.
+    gone: BTreeSet<Name>,
     running: JoinSet<()>,
     nofile: Option<u64>,
     notes: PathBuf,
@@ -109,6 +118,7 @@ impl Hooks {
     pub fn new(nofile: Option<u64>, notes: PathBuf) -> Self {
         Self {
             lines: BTreeMap::new(),
+            gone: BTreeSet::new(),
             running: JoinSet::new(),
             nofile,
             notes,
@@ -136,6 +146,7 @@ impl Hooks {
 
     /// Where the hooks of a vassal queue.
     pub fn line(&mut self, name: &Name) -> Line {
+        self.gone.remove(name);
         let (nofile, note) = (self.nofile, self.notes.join(format!("{name}.stat")));
         let line = || Line {
             turn: Arc::default(),
@@ -158,9 +169,17 @@ impl Hooks {
         });
     }
 
-    /// The vassal is gone; hooks that still run for it go on.
+    /// The vassal is gone; hooks that still run for it go on, and whoever has its name next waits for them.
     pub fn forget(&mut self, name: &Name) {
-        self.lines.remove(name);
+        self.gone.insert(name.clone());
+        let lines = &mut self.lines;
+        self.gone.retain(|name| {
+            let is_busy = lines.get(name).is_some_and(Line::is_busy);
+            if !is_busy {
+                lines.remove(name);
+            }
+            is_busy
+        });
     }
 
     /// Whether one runs or waits for its turn.
@@ -358,28 +377,4 @@ fn environment(moment: Moment, facts: &Facts<'_>) -> Vec<(&'static str, String)>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::host::process::{Process, has_ended};
-    use std::os::unix::process::CommandExt;
-
-    #[tokio::test]
-    async fn a_hook_whose_emperor_died_at_its_spawn_is_ended_by_the_next() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = std::process::Command::new("/bin/sh");
-        command.args(["-c", "sleep 1000 & wait"]).process_group(0);
-        let (note, opened) = Note::of(&directory.path().join("web.stat"), &mut command);
-        opened.unwrap();
-        let mut child = command.spawn().unwrap();
-        // Whatever its emperor would do next, it does not.
-        std::mem::forget(note);
-        let pidfd = Process::of(child.id()).unwrap().open().unwrap();
-        Hooks::new(None, directory.path().to_owned()).end_earlier().await;
-        let ended = has_ended(&pidfd);
-        kill_group(i32::try_from(child.id()).unwrap());
-        // If all is well, it was reaped.
-        let reaped = child.wait().is_err();
-        assert!(ended && reaped);
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-    }
-}
+mod tests;
