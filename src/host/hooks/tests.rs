@@ -1,8 +1,9 @@
 //! Hooks over an end of their emperor, and of their vassal.
 
+use std::os::unix::process::CommandExt;
+
 use super::*;
 use crate::host::process::{Process, has_ended};
-use std::os::unix::process::CommandExt;
 
 #[test]
 fn a_name_that_is_taken_again_waits_for_the_hooks_of_whoever_had_it() {
