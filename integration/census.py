@@ -178,7 +178,9 @@ def of_descriptors(emperor, alive):
     for path, where in links(f"/proc/{emperor}/fd/*"):
         about = text_of(path.replace("/fd/", "/fdinfo/"))
         if where == "anon_inode:[pidfd]":
-            held.add(int(re.search(r"^Pid:\s*(-?[0-9]+)", about, re.M)[1]) if about else 0)
+            # By now the number may be that of another file.
+            pid = re.search(r"^Pid:\s*(-?[0-9]+)", about, re.M)
+            held.add(int(pid[1]) if pid else 0)
         elif where == "/dev/net/tun" and "iff:\temperor0" not in about:
             tuns += 1
     if held != set(firsts):

@@ -4,14 +4,17 @@
 mod namespace;
 
 use std::fs::File;
-use std::io::{IoSlice, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::pin::pin;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use mini_emperor::emperor::Word;
 use mini_emperor::host::netns::inode;
 use mini_emperor::host::notify::{ADDRESS, Said, Speakers, open, take};
@@ -19,6 +22,16 @@ use mini_emperor::host::strays;
 use mini_emperor::sys::process::translate_pid;
 use namespace::{alone, alone_async, wait_until};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg, setsockopt, sockopt};
+
+/// Held while a process is started, and by who cannot have one started meanwhile: it holds a copy of every descriptor
+/// until it executes its program.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Runs a program to its end.
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program}: {status}");
+}
 
 /// Senders of this process; its `/proc/PID/ns/net` is its first thread's.
 fn this_process() -> Speakers {
@@ -83,13 +96,8 @@ fn a_word_of_a_process_that_has_ended_is_heard() {
             "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.sendto(b'READY=1', '\\0{}')",
             &ADDRESS[1..]
         );
-        assert!(
-            Command::new("python3")
-                .args(["-c", &script])
-                .status()
-                .unwrap()
-                .success()
-        );
+        let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        run("python3", &["-c", &script]);
         // Whoever it was, it is nowhere now.
         let strangers = Speakers {
             netns: 1,
@@ -138,44 +146,65 @@ fn hostile_messages_cost_nothing() {
     });
 }
 
+/// A connection of which one side has much more to send than the other, which reads nothing, has room for.
+fn full_connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Whoever sets them keeps the kernel from choosing, and from letting them grow.
+    setsockopt(&listener, sockopt::RcvBuf, &4096).unwrap();
+    let mut talker = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    setsockopt(&talker, sockopt::SndBuf, &(128 * 1024)).unwrap();
+    let (hearer, _) = listener.accept().unwrap();
+    talker.set_nonblocking(true).unwrap();
+    while talker.write(&[0; 4096]).is_ok() {}
+    (talker, hearer)
+}
+
+/// Whether the socket of this port has been closed by its holder, and has not been able to say so to its peer.
+fn is_being_closed(port: u16) -> bool {
+    const FIN_WAIT1: &str = "04";
+    let local = format!(":{port:04X}");
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    sockets.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        fields.next().is_some_and(|address| address.ends_with(&local)) && fields.nth(1) == Some(FIN_WAIT1)
+    })
+}
+
 #[test]
 #[ignore = "needs a network namespace: run integration/run"]
 fn a_socket_that_lingers_is_waited_for_by_nobody() {
-    const LINGER: Duration = Duration::from_secs(2);
+    // It ends when its peer has read everything; the time is for a failure.
+    const LINGER: Duration = Duration::from_secs(30);
+    // Another holder of it would be the one whose close lingers.
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     alone_async(|| async {
-        assert!(
-            Command::new("ip")
-                .args(["link", "set", "lo", "up"])
-                .status()
-                .unwrap()
-                .success()
-        );
+        run("ip", &["link", "set", "lo", "up"]);
         let socket = open("test").unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut talker = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (talker, mut hearer) = full_connection();
+        let port = talker.local_addr().unwrap().port();
         let linger = nix::libc::linger {
             l_onoff: 1,
             l_linger: LINGER.as_secs().try_into().unwrap(),
         };
         setsockopt(&talker, sockopt::Linger, &linger).unwrap();
-        // Nobody reads it, so there is something left to send when it is closed.
-        talker.set_nonblocking(true).unwrap();
-        while talker.write(&[0; 65536]).is_ok() {}
         let rights = [ControlMessage::ScmRights(&[talker.as_raw_fd()])];
         let text = [IoSlice::new(b"READY=1")];
         sendmsg::<()>(sender().as_raw_fd(), &text, &rights, MsgFlags::empty(), None).unwrap();
         drop(talker);
-        let begun = Instant::now();
         let (mut said, mut strays) = (Vec::new(), Vec::new());
         take(&socket, &this_process(), &mut said, &mut strays);
         assert_eq!((said.len(), strays.len()), (1, 1));
-        let closing = strays::close(strays);
-        let (others, ()) = tokio::join!(async { begun.elapsed() }, closing);
-        assert!(others < LINGER / 2, "everybody waited for {others:?}");
+        let mut closing = pin!(strays::close(strays));
+        assert!(closing.as_mut().now_or_never().is_none(), "it was waited for");
+        wait_until("the socket is being closed", || {
+            is_being_closed(port).then_some(()).ok_or("it is not")
+        });
         assert!(
-            begun.elapsed() > LINGER / 2,
+            closing.as_mut().now_or_never().is_none(),
             "it did not linger, and this test shows nothing"
         );
+        hearer.read_to_end(&mut Vec::new()).unwrap();
+        closing.await;
     });
 }
 
