@@ -194,17 +194,25 @@ async fn is_born(process: Process, pidfd: &Arc<OwnedFd>) -> bool {
         tokio::time::sleep(LOOK).await;
     }
     end(pidfd).await;
-    // It is a child of ours if we were its emperor, before an exec.
-    let _ = spawn::reap(pidfd);
     false
 }
 
-/// Kills a process and waits until it has ended.
+/// Kills a process of an earlier emperor and waits until it has ended.
+///
+/// One in the midst of a system call that cannot be interrupted ends when it can, and runs nothing more of its own: it is
+/// waited for in the background then.
 pub(super) async fn end(pidfd: &Arc<OwnedFd>) {
     // ESRCH: it has.
     let _ = send_signal(pidfd, libc::SIGKILL);
-    if let Ok(watched) = readable(pidfd.clone()) {
-        // One that cannot end now, in the midst of a system call, will when it can.
-        let _ = tokio::time::timeout(BIRTH, watched.readable()).await;
-    }
+    let Ok(watched) = readable(pidfd.clone()) else {
+        return;
+    };
+    let pidfd = pidfd.clone();
+    let over = tokio::spawn(async move {
+        if watched.readable().await.is_ok() {
+            // It is a child of ours if we were its emperor, before an exec.
+            let _ = spawn::reap(&pidfd);
+        }
+    });
+    let _ = tokio::time::timeout(BIRTH, over).await;
 }

@@ -29,7 +29,6 @@ use crate::sys::readiness::readable;
 use super::init::{OURSELVES, PATH};
 use super::notes::{self, Note};
 use super::search::end;
-use super::spawn;
 
 /// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,10 +134,7 @@ impl Hooks {
             {
                 tracing::warn!(pid = process.pid, hook = %path.display(), "a hook of an earlier emperor is killed");
                 i32::try_from(process.pid).into_iter().for_each(kill_group);
-                let pidfd = Arc::new(pidfd);
-                end(&pidfd).await;
-                // It is a child of ours if we were that emperor, before an exec.
-                let _ = spawn::reap(&pidfd);
+                end(&Arc::new(pidfd)).await;
             }
             let _ = std::fs::remove_file(&path);
         }
