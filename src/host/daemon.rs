@@ -22,7 +22,7 @@ use crate::router::{Fabric, GlobalPolicy, PortId, Traffic};
 
 use super::birth::BIRTHS_AT_ONCE;
 use super::bookkeeping::{Counters, Total, Unwritten};
-use super::demand::Demands;
+use super::demand::{self, Demands};
 use super::dialogue::{Probing, Spoken};
 use super::error::HostError;
 use super::facts::Facts;
@@ -189,7 +189,7 @@ impl Daemon {
         match self.end {
             Some(EndOfReign::Leave | EndOfReign::LeaveNow) => self.leave(),
             Some(EndOfReign::Stop) | None => {
-                self.demands.finish();
+                self.demands.finish(demand::PATIENCE);
                 self.uplink.stop()?;
                 limits::trees::withdraw();
                 self.logs.finish();

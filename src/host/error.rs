@@ -277,6 +277,9 @@ fn advice(doing: Doing, errno: Errno) -> Option<&'static str> {
         }
         (Doing::Listen, Errno::ENOENT) => Some("the directory must exist"),
         (Doing::Listen, Errno::EACCES) => Some("it is made by the file's owner, who may not write there"),
+        (Doing::Listen, Errno::EBUSY) => {
+            Some("too many sockets of this owner are waiting for directories that do not answer")
+        }
         (Doing::Listen, Errno::EADDRNOTAVAIL) => Some("the host has no such address"),
         (Doing::SeparateTree, _) => Some(
             "without a pid namespace a vassal's tree can only be killed by a cgroup of version 2; add pid to its namespaces",

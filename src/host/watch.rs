@@ -159,7 +159,7 @@ impl Watch {
         if self.by_owner {
             safe.insert(directory.to_owned(), Directory::open(directory)?);
         }
-        list(directory).map_err(|error| error.to_string())
+        list(directory, !self.by_owner).map_err(|error| error.to_string())
     }
 
     fn look_at(&mut self, path: &Path, directory: Option<&Directory>, now: Instant) -> Option<Change> {
@@ -206,11 +206,15 @@ impl Watch {
     }
 }
 
-fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// What has a definition's name and is no directory. Links that must not be are not `followed`, for they may lead to a
+/// file system that does not answer.
+fn list(directory: &Path, followed: bool) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if is_definition(&entry.file_name()) && !entry.path().is_dir() {
+        let kind = entry.file_type()?;
+        let is_dir = kind.is_dir() || kind.is_symlink() && followed && entry.path().is_dir();
+        if is_definition(&entry.file_name()) && !is_dir {
             paths.push(entry.path());
         }
     }

@@ -8,11 +8,12 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::listen::{self, Listener, Maker};
+use super::errands::Outcome;
+use super::listen::{self, Listener, Maker, Removal};
 use super::{Call, Demands, Post};
 use crate::config::Name;
 use crate::config::definition::Trigger;
@@ -41,16 +42,19 @@ impl Entry {
 
 /// A socket that is being taken away, and its entry.
 pub(super) struct Closing {
-    thread: JoinHandle<()>,
+    outcome: Outcome,
     entry: Option<Entry>,
 }
 
 impl Closing {
-    fn finish(self) {
-        // What a thread did that panicked is not known.
-        if self.thread.join().is_ok() {
-            self.entry.into_iter().for_each(Entry::strike);
+    /// Strikes it out if it has been taken away by `latest`; what comes back has not been.
+    fn finish(self, latest: Instant) -> Option<Self> {
+        match self.outcome.by(latest) {
+            Some(true) => self.entry.into_iter().for_each(Entry::strike),
+            Some(false) => {}
+            None => return Some(self),
         }
+        None
     }
 }
 
@@ -119,22 +123,31 @@ pub(super) fn keep(entry: Option<Entry>, made: Result<Listener, HostError>) -> R
 }
 
 impl Demands {
-    /// Gives up what cannot be given back by dropping it, and waits until it is done.
-    pub(in crate::host) fn finish(&mut self) {
+    /// Gives up what cannot be given back by dropping it, and waits until it is done, but not for longer than `patience`:
+    /// what a tenant's file system holds up is left to the next emperor.
+    pub(in crate::host) fn finish(&mut self, patience: Duration) {
+        let latest = Instant::now() + patience;
         for (_, post) in std::mem::take(&mut self.posts) {
             post.give_up()
                 .into_iter()
                 .for_each(|listener| self.close(listener));
         }
-        for thread in self.making.drain(..) {
-            let _ = thread.join();
-        }
+        let making = self.making.drain(..);
+        let mut hung: Vec<_> = making.filter(|making| making.by(latest).is_none()).collect();
         while let Ok(call) = self.heard.try_recv() {
             if let Call::Opened(_, _, entry, Ok(listener)) = call {
                 self.close(listener.entered(entry));
             }
         }
-        self.closing.drain(..).for_each(Closing::finish);
+        self.settle(latest);
+        hung.extend(self.closing.drain(..).map(|closing| closing.outcome));
+        for outcome in hung {
+            let at = outcome.at().display();
+            tracing::error!(
+                %at,
+                "a tenant's socket cannot be taken away: its directory does not answer; the next emperor tries again"
+            );
+        }
     }
 
     /// Writes down a tenant's socket that is there; it is waited at even if that cannot be written down.
@@ -148,30 +161,30 @@ impl Demands {
 
     /// Takes away a socket.
     pub(super) fn close(&mut self, mut listener: Listener) {
-        self.settle();
         let entry = listener.entry();
-        if !listener.has_file() {
-            entry.into_iter().for_each(Entry::strike);
-        } else if let Some(thread) = listener.close() {
-            // Without a thread it stays, for the next emperor.
-            self.closing.push(Closing { thread, entry });
-        }
+        let removal = listener.close(&mut self.errands);
+        self.expect(removal, entry);
     }
 
     /// Takes away where nobody listens any more.
     pub(super) fn clear(&mut self, trigger: &Trigger, maker: Maker, entry: Option<Entry>) {
-        if let Some(thread) = listen::clear(trigger, maker) {
-            self.closing.push(Closing { thread, entry });
+        let removal = listen::clear(trigger, maker, &mut self.errands);
+        self.expect(removal, entry);
+    }
+
+    fn expect(&mut self, removal: Removal, entry: Option<Entry>) {
+        self.settle(Instant::now());
+        match removal {
+            Removal::Done => entry.into_iter().for_each(Entry::strike),
+            Removal::Begun(outcome) => self.closing.push(Closing { outcome, entry }),
+            Removal::Refused => {}
         }
     }
 
-    /// Strikes out what has been taken away.
-    fn settle(&mut self) {
-        let (done, open): (Vec<_>, _) = std::mem::take(&mut self.closing)
-            .into_iter()
-            .partition(|closing| closing.thread.is_finished());
-        self.closing = open;
-        done.into_iter().for_each(Closing::finish);
+    /// Strikes out what has been taken away by `latest`.
+    fn settle(&mut self, latest: Instant) {
+        let open = std::mem::take(&mut self.closing).into_iter();
+        self.closing = open.filter_map(|closing| closing.finish(latest)).collect();
     }
 
     /// Everybody who goes on from an earlier emperor is waited for where that is due: what else there may be of its
@@ -222,7 +235,7 @@ mod tests {
         std::fs::write(ledger.join("web.7.json"), "{").unwrap();
         let mut next = Demands::new(ledger.clone());
         next.clear_earlier();
-        next.finish();
+        next.finish(Duration::from_secs(60));
         assert!(!path.exists());
         assert_eq!(std::fs::read_dir(&ledger).unwrap().count(), 0);
     }

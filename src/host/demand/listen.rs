@@ -10,7 +10,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use caps::CapSet;
 use nix::errno::Errno;
@@ -22,11 +21,12 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod, umask};
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
+use super::errands::{Errands, Outcome, Tenant};
 use super::ledger::Entry;
 use crate::config::definition::Trigger;
 use crate::host::error::{Doing, HostError};
 use crate::host::init;
-use crate::sys::process::{become_on_this_thread, take_descriptor};
+use crate::sys::process::take_descriptor;
 
 /// Who makes a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,26 +53,41 @@ struct Mark {
     inode: u64,
 }
 
-/// Listens as `trigger` says, and hands the outcome to `then`: an error if the kernel refuses, or somebody else listens
-/// there. What comes back ends with its answer.
+/// Listens as `trigger` says, for the emperor, who waits for it.
 ///
 /// # Errors
-/// If there is no thread to do it; then `then` is not called.
-pub(super) fn open<T: Send + 'static>(
+/// If the kernel refuses, or somebody else listens there.
+pub(super) fn open(trigger: &Trigger) -> Result<Listener, HostError> {
+    let failed = |errno| HostError::new(Doing::Listen, place(trigger), errno);
+    let opened = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("listen".to_owned());
+        let opens = thread.spawn_scoped(scope, || make(trigger, Maker::Emperor));
+        // One that died has not answered.
+        Ok(opens?.join().unwrap_or(Err(Errno::ECANCELED)))
+    });
+    opened
+        .map_err(|error| HostError::from_io(Doing::Listen, place(trigger), &error))
+        .and_then(|made| made.map_err(failed))
+}
+
+/// The same for a tenant, for whom nobody waits: the outcome is handed to `then`.
+///
+/// # Errors
+/// If nobody can do it; then `then` is not called.
+pub(super) fn open_for(
+    tenant: Tenant,
     trigger: &Trigger,
-    maker: Maker,
-    then: impl FnOnce(Result<Listener, HostError>) -> T + Send + 'static,
-) -> Result<JoinHandle<T>, HostError> {
-    let (on, trigger) = (place(trigger), trigger.clone());
-    let place = on.clone();
-    let opens = move || {
-        let made = make(&trigger, maker);
-        then(made.map_err(|errno| HostError::new(Doing::Listen, on, errno)))
+    errands: &mut Errands,
+    then: impl FnOnce(Result<Listener, HostError>) + Send + 'static,
+) -> Result<Outcome, HostError> {
+    let failed = |place| move |errno| HostError::new(Doing::Listen, place, errno);
+    let (at, on, whole) = (path(trigger).to_owned(), place(trigger), trigger.clone());
+    let opens = move |is_tenant: Result<(), Errno>| {
+        let (uid, gid) = tenant;
+        let made = is_tenant.and_then(|()| make(&whole, Maker::Tenant(uid, gid)));
+        then(made.map_err(failed(on)));
     };
-    std::thread::Builder::new()
-        .name("listen".to_owned())
-        .spawn(opens)
-        .map_err(|error| HostError::from_io(Doing::Listen, place, &error))
+    errands.send(tenant, &at, opens).map_err(failed(place(trigger)))
 }
 
 /// The socket of `trigger` that the process of `pidfd` has from an earlier emperor, if it still has it where it got it.
@@ -102,6 +117,14 @@ fn listens_at(fd: &OwnedFd, trigger: &Trigger) -> Result<bool, Errno> {
         }
         Trigger::Packet => false,
     })
+}
+
+/// The path of its socket, if it has one.
+fn path(trigger: &Trigger) -> &Path {
+    match trigger {
+        Trigger::Unix { path, .. } => path,
+        Trigger::Tcp(_) | Trigger::Packet => Path::new(""),
+    }
 }
 
 /// Where `trigger` listens, in words.
@@ -135,11 +158,6 @@ impl Listener {
         self.maker
     }
 
-    /// Whether it has made a file, or has none any more.
-    pub(super) fn has_file(&self) -> bool {
-        self.mark.is_some()
-    }
-
     /// It is written down there.
     pub(super) fn entered(self, entry: Option<Entry>) -> Self {
         Self { entry, ..self }
@@ -150,50 +168,73 @@ impl Listener {
         self.entry.take()
     }
 
-    /// Removes what lies at its path, if that is still this socket. What comes back ends when it is done.
-    pub(super) fn close(self) -> Option<JoinHandle<()>> {
-        let mark = self.mark?;
-        as_maker(self.maker, move || mark.remove())
+    /// Removes what lies at its path, if that is still this socket.
+    pub(super) fn close(self, errands: &mut Errands) -> Removal {
+        let Some(mark) = self.mark else {
+            return Removal::Done;
+        };
+        let at = mark.path.clone();
+        as_maker(self.maker, &at, errands, move || mark.remove())
     }
 }
 
-/// Removes the socket of `trigger` that an emperor left which was killed. What comes back ends when it is done.
-pub(super) fn clear(trigger: &Trigger, maker: Maker) -> Option<JoinHandle<()>> {
+/// Removes the socket of `trigger` that an emperor left which was killed.
+pub(super) fn clear(trigger: &Trigger, maker: Maker, errands: &mut Errands) -> Removal {
     let Trigger::Unix { path, .. } = trigger else {
-        return None;
+        return Removal::Done;
     };
-    let path = path.clone();
-    as_maker(maker, move || {
-        if UnixAddr::new(&path).is_ok_and(|address| is_abandoned(&path, &address)) {
+    let at = path.clone();
+    as_maker(maker, path, errands, move || {
+        if UnixAddr::new(&at).is_ok_and(|address| is_abandoned(&at, &address)) {
             // Gone is what was wanted.
-            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(&at);
         }
     })
 }
 
+/// What becomes of a socket that is to be taken away.
+pub(super) enum Removal {
+    /// It is.
+    Done,
+    /// It is being taken away.
+    Begun(Outcome),
+    /// Nobody can, which the operator has been told.
+    Refused,
+}
+
 /// Does what only the maker of a socket may do to it. The emperor's own are done with when this returns: before it is
 /// written down that there is no such socket any more. A tenant's way may lead anywhere, and nobody waits for it.
-fn as_maker(maker: Maker, work: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+fn as_maker(maker: Maker, at: &Path, errands: &mut Errands, work: impl FnOnce() + Send + 'static) -> Removal {
+    let refused = |errno: Errno| {
+        let (at, why) = (at.display(), errno.desc());
+        tracing::error!(%at, "a socket cannot be taken away now: {why}; the next emperor tries again");
+        Removal::Refused
+    };
     match maker {
         Maker::Emperor => {
             work();
-            None
+            Removal::Done
         }
-        Maker::Tenant(..) => std::thread::Builder::new()
-            .name("listen".to_owned())
-            .spawn(move || {
-                if become_maker(maker, None, None).is_ok() {
-                    work();
+        Maker::Tenant(uid, gid) => {
+            let work = move |is_tenant: Result<(), Errno>| {
+                if is_tenant.is_ok() {
+                    work()
                 }
-            })
-            .ok(),
+            };
+            errands
+                .send((uid, gid), at, work)
+                .map_or_else(refused, Removal::Begun)
+        }
     }
 }
 
+/// Makes it, on a thread that ends soon or is the tenant.
 fn make(trigger: &Trigger, maker: Maker) -> Result<Listener, Errno> {
     match trigger {
         Trigger::Unix { path, mode, uid, gid } => {
-            become_maker(maker, *uid, *gid)?;
+            if maker == Maker::Emperor {
+                make_for(*uid, *gid)?;
+            }
             let fd = unix(path, Mode::from_bits_truncate(*mode))?;
             Ok(Listener::new(fd, mark(trigger), maker))
         }
@@ -215,21 +256,16 @@ fn mark(trigger: &Trigger) -> Option<Mark> {
     })
 }
 
-/// Gives this thread, which ends soon, its own umask and the maker's rights.
-fn become_maker(maker: Maker, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+/// Gives this thread, which ends soon, its own umask, and the ids that what it makes is to have.
+fn make_for(uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_FS)?;
     umask(Mode::empty());
-    match maker {
-        Maker::Tenant(uid, gid) => become_on_this_thread(uid, gid),
-        Maker::Emperor => {
-            // Neither call tells of an error; a user namespace without that id makes the socket the emperor's.
-            gid.map(|gid| setfsgid(Gid::from_raw(gid)));
-            uid.map(|uid| setfsuid(Uid::from_raw(uid)));
-            // Another fsuid than root's has taken the right to write anywhere.
-            let permitted = caps::read(None, CapSet::Permitted).map_err(|_| Errno::EPERM)?;
-            caps::set(None, CapSet::Effective, &permitted).map_err(|_| Errno::EPERM)
-        }
-    }
+    // Neither call tells of an error; a user namespace without that id makes the socket the emperor's.
+    gid.map(|gid| setfsgid(Gid::from_raw(gid)));
+    uid.map(|uid| setfsuid(Uid::from_raw(uid)));
+    // Another fsuid than root's has taken the right to write anywhere.
+    let permitted = caps::read(None, CapSet::Permitted).map_err(|_| Errno::EPERM)?;
+    caps::set(None, CapSet::Effective, &permitted).map_err(|_| Errno::EPERM)
 }
 
 fn unix(path: &Path, mode: Mode) -> Result<OwnedFd, Errno> {

@@ -8,6 +8,7 @@
 //! A vassal is unused when, for as long as its definition says, no new connection came to its socket, none is open, and
 //! no packet crossed its port. That is looked at now and then, while such a vassal runs, and never otherwise.
 
+mod errands;
 mod ledger;
 mod listen;
 mod post;
@@ -19,8 +20,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -31,6 +31,7 @@ use crate::emperor::state::State;
 use crate::emperor::{Deed, Event};
 use crate::router::PortId;
 
+use self::errands::{Errands, Outcome};
 use self::ledger::{Closing, Entry, Ledger};
 use self::listen::{Listener, Maker};
 use self::post::{Post, Socket};
@@ -38,6 +39,9 @@ pub(super) use self::sleep::{attachment, is_woken_by_packets, wakefulness};
 use self::watch::Watch;
 use super::daemon::Daemon;
 use super::error::{Doing, HostError};
+
+/// How long tenants' file systems can hold up the end of a reign.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What happens to vassals on demand.
 pub(super) enum Call {
@@ -56,8 +60,9 @@ pub(super) struct Demands {
     heard: UnboundedReceiver<Call>,
     closing: Vec<Closing>,
     ledger: Ledger,
-    /// Threads that make sockets for tenants.
-    making: Vec<JoinHandle<()>>,
+    errands: Errands,
+    /// Sockets that are being made for tenants.
+    making: Vec<Outcome>,
     /// How many sockets were asked for.
     asked: u64,
     /// Sockets that this process had before it became this image.
@@ -76,6 +81,7 @@ impl Demands {
             heard,
             closing: Vec::new(),
             ledger: Ledger::open(ledger),
+            errands: Errands::default(),
             making: Vec::new(),
             asked: 0,
             inherited: BTreeMap::new(),
@@ -126,25 +132,17 @@ impl Demands {
         let (trigger, maker) = (&post.trigger, post.maker);
         match maker {
             Maker::Emperor => {
-                let made = listen::open(trigger, maker, |opened| opened).map(JoinHandle::join);
-                let died = |_| {
-                    Err(HostError::new(
-                        Doing::Listen,
-                        listen::place(trigger),
-                        Errno::ECANCELED,
-                    ))
-                };
-                let opened = made.and_then(|made| made.unwrap_or_else(died));
+                let opened = listen::open(trigger);
                 post.opened(opened)
             }
-            Maker::Tenant(..) => {
+            Maker::Tenant(uid, gid) => {
                 let making = self.ledger.enter(name, trigger, maker).and_then(|entry| {
                     let (calls, whose, number, its) =
                         (self.calls.clone(), name.clone(), post.number, entry.clone());
                     let tell = move |opened| drop(calls.send(Call::Opened(whose, number, its, opened)));
-                    self.making.retain(|thread| !thread.is_finished());
-                    listen::open(trigger, maker, tell)
-                        .map(|thread| self.making.push(thread))
+                    self.making.retain(|making| making.by(Instant::now()).is_none());
+                    listen::open_for((uid, gid), trigger, &mut self.errands, tell)
+                        .map(|making| self.making.push(making))
                         .inspect_err(|_| entry.into_iter().for_each(Entry::strike))
                 });
                 making.or_else(|error| post.opened(Err(error)))
