@@ -21,16 +21,17 @@ pub struct Pacing {
 }
 
 impl Pacing {
-    /// The back-off of a vassal that an earlier emperor counted for, with what the three functions below said.
+    /// The back-off of a vassal that an earlier emperor counted for, with what the four functions below said.
     pub fn resumed(
         deaths_in_a_row: u32,
         last_delay: Duration,
+        refusals_in_a_row: u32,
         deaths: impl IntoIterator<Item = Instant>,
     ) -> Self {
         Self {
             deaths_in_a_row,
             last_delay,
-            refusals_in_a_row: 0,
+            refusals_in_a_row,
             deaths: deaths.into_iter().collect(),
         }
     }
@@ -43,6 +44,11 @@ impl Pacing {
     /// The delay after the last of them.
     pub fn last_delay(&self) -> Duration {
         self.last_delay
+    }
+
+    /// How often in a row it could not be waited for a client.
+    pub fn refusals_in_a_row(&self) -> u32 {
+        self.refusals_in_a_row
     }
 
     /// The deaths that `give_up` counts, the oldest first.

@@ -177,6 +177,7 @@ impl Daemon {
             pacing: Pacing::resumed(
                 record.deaths_in_a_row,
                 record.last_delay,
+                record.refusals_in_a_row,
                 record.deaths.iter().copied().map(Moment::instant),
             ),
             last_end: record.last_end.clone(),

@@ -257,6 +257,7 @@ impl Daemon {
             restarts: vassal.restarts,
             deaths_in_a_row: vassal.pacing().deaths_in_a_row(),
             last_delay: vassal.pacing().last_delay(),
+            refusals_in_a_row: vassal.pacing().refusals_in_a_row(),
             deaths: vassal.pacing().deaths().map(Moment::of).collect(),
             status: alive.and_then(|alive| alive.spoken.status.clone()),
             why: vassal.state.rest().map(ToString::to_string),

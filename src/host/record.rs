@@ -46,6 +46,9 @@ pub struct Record {
     /// The delay after the last of them.
     #[serde(default)]
     pub last_delay: Duration,
+    /// How often in a row it could not be waited for a client.
+    #[serde(default)]
+    pub refusals_in_a_row: u32,
     /// The deaths that `give_up` counts, the oldest first.
     #[serde(default)]
     pub deaths: Vec<Moment>,

@@ -295,7 +295,7 @@ impl Reign {
             state,
             life,
             restarts: 0,
-            pacing: Pacing::resumed(1, Duration::ZERO, []),
+            pacing: Pacing::resumed(1, Duration::ZERO, 0, []),
             last_end: None,
             troubles: Vec::new(),
         })));

@@ -44,7 +44,12 @@ fn take_over(reign: &Reign, next: &mut Reign, text: &str) {
         state,
         life,
         restarts: 0,
-        pacing: Pacing::resumed(pacing.deaths_in_a_row(), pacing.last_delay(), pacing.deaths()),
+        pacing: Pacing::resumed(
+            pacing.deaths_in_a_row(),
+            pacing.last_delay(),
+            pacing.refusals_in_a_row(),
+            pacing.deaths(),
+        ),
         last_end: None,
         troubles: Vec::new(),
     })));
@@ -64,7 +69,7 @@ fn an_adopted_vassal_goes_on_under_its_old_definition() {
             state: State::Running(run),
             life: run.life,
             restarts: 3,
-            pacing: Pacing::resumed(2, SECOND * 2, []),
+            pacing: Pacing::resumed(2, SECOND * 2, 0, []),
             last_end: Some(End::Exited(1)),
             troubles: Vec::new(),
         };
@@ -99,7 +104,7 @@ fn an_adoption_that_cannot_be_is_killed() {
             state: State::Running(run),
             life: run.life,
             restarts: 0,
-            pacing: Pacing::resumed(0, Duration::ZERO, []),
+            pacing: Pacing::resumed(0, Duration::ZERO, 0, []),
             last_end: None,
             troubles: Vec::new(),
         })));

@@ -210,15 +210,17 @@ fn another_emperor_knows_what_could_not_be_done() {
             state: State::Waiting { until },
             life: Life(900),
             restarts: 0,
-            pacing: Pacing::default(),
+            pacing: Pacing::resumed(0, Duration::ZERO, 2, []),
             last_end: None,
             troubles: vec![trouble],
         })));
         assert_eq!(shown(&reign), [Deed::Await]);
         reign.elapse(SECOND);
         assert_eq!((reign.word("web"), said(&reign)), ("waiting", 1), "it is another");
+        let third = pause(&reign);
+        assert_eq!(third.as_secs(), 4, "the third in a row");
         reign.full = false;
-        reign.elapse(SECOND * 2);
+        reign.elapse(third);
         assert_eq!((reign.word("web"), &shown(&reign)[..]), ("idle", &[][..]));
         // And one whose socket a process has closed, that cannot be made anew meanwhile.
         reign.happen(Event::Demand(name("web")));
