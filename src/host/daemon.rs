@@ -31,6 +31,7 @@ use super::life::{Handle, Herald, News, Traces};
 use super::limits;
 use super::logs::{Logs, Screen};
 use super::process;
+use super::scouts::Cautious;
 use super::selftest;
 use super::service::Service;
 use super::signals::{Signals, Wanted};
@@ -73,7 +74,7 @@ pub(super) struct Alive {
 /// The emperor's process.
 pub struct Daemon {
     pub(super) settings: Settings,
-    pub(super) facts: Facts,
+    pub(super) facts: Cautious,
     pub(super) emperor: Emperor,
     pub(super) watch: Watch,
     pub(super) problems: BTreeMap<PathBuf, Vec<Problem>>,
@@ -141,9 +142,9 @@ impl Daemon {
         let uplink = Uplink::start(&settings, image.station, left, &mut fabric, &mut workers).await?;
         let (book, pulse) = (AddressBook::new(remembered.clone()), workers.pulse().clone());
         let mut daemon = Self {
-            facts: Facts {
+            facts: Cautious::new(Facts {
                 identities: image.station.identities(),
-            },
+            }),
             emperor: Emperor::new(settings.router.addresses.clone(), book),
             watch: Watch::new(settings.vassals.clone()).by_owner(settings.run_as_owner),
             problems: BTreeMap::new(),

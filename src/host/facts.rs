@@ -13,6 +13,7 @@ use super::init::OURSELVES;
 use super::rootless;
 
 /// The host as it is.
+#[derive(Debug, Clone, Copy)]
 pub struct Facts {
     /// Which ids the emperor can give to a vassal.
     pub identities: Identities,

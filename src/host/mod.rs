@@ -40,6 +40,7 @@ pub mod pulse;
 pub mod reading;
 pub mod record;
 pub mod rootless;
+mod scouts;
 pub mod search;
 pub mod selftest;
 pub mod service;
