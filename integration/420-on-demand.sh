@@ -6,16 +6,20 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# Answers each connection with what it knows of its socket; ends as it is told by what it reads.
+# Answers each connection with what it knows of its socket; ends as it is told by what it reads. Told to stop, it first answers
+# whom it has accepted: that one is nobody else's.
 cat >"$PUB/serve.py" <<'P'
-import os, signal, socket, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+import os, select, signal, socket, sys
+told, tell = os.pipe()
+signal.signal(signal.SIGTERM, lambda *_: os.write(tell, b"t"))
 a, b = os.fstat(0), os.fstat(3)
 same = (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 pid = os.environ["LISTEN_PID"] == str(os.getpid())
 about = f"fds={os.environ['LISTEN_FDS']} name={os.environ['LISTEN_FDNAMES']} pid={pid} same={same} uid={os.getuid()}"
 listener = socket.socket(fileno=int(sys.argv[1]) if len(sys.argv) > 1 else 3)
 while True:
+    if told in select.select([told, listener], [], [])[0]:
+        sys.exit(0)
     client, _ = listener.accept()
     word = client.recv(100).decode().strip()
     client.sendall(f"{word} {about} start={sys.argv[0] and os.stat('/proc/self').st_ino}\n".encode())
