@@ -20,6 +20,23 @@ crosses() {
   check "$1: and a stream crosses" fetch http://10.107.0.3:8080/healthz
 }
 drop_pair
+cat >"$PUB/serve.py" <<'P'
+import socket
+listener = socket.socket(fileno=3)
+while True:
+    client, _ = listener.accept()
+    client.sendall(b"served\n")
+    client.recv(1)
+    client.close()
+P
+cat >"$W/hold.py" <<'P'
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+print(client.recv(100).decode(), flush=True)
+client.recv(1)
+P
+drop_vassal lazy <<<"{command: [$PYTHON, $PUB/serve.py], on_demand: {socket: $W/lazy, idle: 1s}, stop: {signal: TERM}}"
 
 for errno in EPERM ENOSYS; do
   engine auto
@@ -31,6 +48,14 @@ for errno in EPERM ENOSYS; do
   kill -USR1 "$EMPEROR_PID"
   check "auto, $errno: in its status too" wait_for 10 logged "status uplink=emperor0" "engine=epoll"
   crosses "auto, $errno"
+  "$PYTHON" "$W/hold.py" "$W/lazy" >"$W/held" & held=$!
+  bystander $held
+  check "$errno: a client starts a vassal on demand" wait_for 10 grep -q served "$W/held"
+  pid=$(vassal_pid lazy)
+  sleep 2.5 # longer than its idle time, and a look beyond
+  check "$errno: and keeps it while he is connected" same_pid lazy "$pid"
+  kill $held
+  check "$errno: unused, it is stopped" wait_gone lazy
   check "auto, $errno: the emperor ends with 0" stop_emperor
 
   engine io_uring

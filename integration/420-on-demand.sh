@@ -83,6 +83,25 @@ check "as a new process" wait_running web "$pid"
 wait_gone web
 sed -i "s|idle: 3s|idle: 1s|" "$VASSALS/web.yaml"
 settled
+# While the emperor is halted, whoever comes is accepted and gone before it is awake.
+drop_vassal brief <<<"{command: $SERVE, on_demand: {socket: $S/brief, idle: 4s}, stop: {signal: TERM}}"
+wait_for 5 listens "$S/brief"
+ask "$S/brief" hello >/dev/null
+wait_running brief
+pid=$(vassal_pid brief)
+halted() { is T awk '{print $3}' "/proc/$EMPEROR_PID/stat"; }
+comes_and_goes() {
+  kill -STOP "$EMPEROR_PID"
+  wait_for 5 halted && ask "$S/brief" hello
+  kill -CONT "$EMPEROR_PID"
+}
+for _ in 1 2 3 4; do
+  comes_and_goes >/dev/null 2>&1 || true # nobody answers where it was stopped
+  sleep 1.5 # less than its idle time; all of them are more
+done
+check "clients who come and go before the emperor looks keep it running" same_pid brief "$pid"
+check "and when none comes, it is stopped" wait_gone brief
+rm "$VASSALS/brief.yaml"
 check "a crowd at the door is served to the last" "$PYTHON" - "$S/web" <<'P'
 import socket, sys
 clients = []

@@ -100,8 +100,11 @@
 //! - **What waits for a vassal that sleeps waits at the worker that brought it**, so no lock is needed and no flow is
 //!   overtaken; it was judged when it came and is not judged again. New connections wait until the vassal is ready, all
 //!   else may be what it needs to get ready.
-//! - **Whether a socket is used is seen by the emperor's own copy of it**: each new connection is an edge in the event
-//!   queue, whoever accepts it. So a busy vassal costs the emperor one wake-up a look, and an idle one none.
+//! - **Whether a socket is used is seen by the emperor's own copy of it**: a poll of io_uring keeps that somebody came,
+//!   whoever accepts him, until the emperor looks ([`sys::arrivals`]). epoll would ask again and find nobody. So neither a
+//!   busy vassal nor an idle one wakes the emperor between its looks.
+//! - **A vassal that is told to stop could still accept, and nothing prevents that**: the socket is the vassal's as well. Whom
+//!   it has accepted it is to answer; whom it has not, the next one does.
 //! - **A vassal with CAP_NET_ADMIN may change its interface, and the operator is told**; nothing is set back, because
 //!   it was given that right. The router's pins do not depend on what is set inside.
 //! - **Output that cannot be written is dropped, counted and marked**, after a second of patience where room may

@@ -1,6 +1,7 @@
 //! Every unsafe line: one system call a block, one fact a SAFETY.
 #![allow(unsafe_code)]
 
+pub mod arrivals;
 pub mod clone;
 pub mod netlink;
 pub mod process;

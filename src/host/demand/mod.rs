@@ -5,9 +5,10 @@
 //! [`Demand`](Event::Demand); the vassal gets the socket, accepts for itself, and the emperor only notes that something
 //! came. A vassal that is woken by packets has a sleeping port at the router instead, which keeps its addresses.
 //!
-//! A vassal is unused when, for as long as its definition says, no new connection came to its socket, none is open, and
-//! no packet crossed its port. That is looked at now and then, while such a vassal runs, and never otherwise.
+//! A vassal is unused when, for as long as its definition says, no new connection came to its socket, none is open or waits,
+//! and no packet crossed its port. That is looked at now and then, while such a vassal runs, and never otherwise.
 
+mod arrivals;
 mod errands;
 mod ledger;
 mod listen;
@@ -31,6 +32,7 @@ use crate::emperor::state::State;
 use crate::emperor::{Deed, Event};
 use crate::router::PortId;
 
+use self::arrivals::Arrivals;
 use self::errands::{Errands, Outcome};
 use self::ledger::{Closing, Entry, Ledger};
 use self::listen::{Listener, Maker};
@@ -56,6 +58,7 @@ pub(super) struct Demands {
     posts: BTreeMap<Name, Post>,
     sleepers: BTreeMap<Name, PortId>,
     watches: BTreeMap<Name, Watch>,
+    arrivals: Arrivals,
     calls: UnboundedSender<Call>,
     heard: UnboundedReceiver<Call>,
     closing: Vec<Closing>,
@@ -77,6 +80,7 @@ impl Demands {
             posts: BTreeMap::new(),
             sleepers: BTreeMap::new(),
             watches: BTreeMap::new(),
+            arrivals: Arrivals::Unused,
             calls,
             heard,
             closing: Vec::new(),
@@ -169,7 +173,7 @@ impl Daemon {
     /// # Errors
     /// If no client would be noticed.
     pub(super) fn await_client(&mut self, name: &Name) -> Result<(), String> {
-        self.demands.watches.remove(name);
+        self.demands.unwatch(name);
         let Some(vassal) = self.emperor.vassals().get(name) else {
             return Ok(());
         };
@@ -362,7 +366,7 @@ impl Daemon {
 
     /// A vassal is gone, or stays down: nobody is waited for any more.
     pub(super) fn forget_demand(&mut self, name: &Name) {
-        self.demands.watches.remove(name);
+        self.demands.unwatch(name);
         self.demands.leave_post(name);
         self.wake_for_good(name);
     }

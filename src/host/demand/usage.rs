@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::definition::Trigger;
 
-/// `SS_CONNECTED` of linux/net.h, as /proc/net/unix writes it.
-const UNIX_CONNECTED: &str = "03";
+/// `SS_CONNECTING` and `SS_CONNECTED` of linux/net.h, as /proc/net/unix writes them: one that waits to be accepted, and one
+/// that has been.
+const UNIX_CONNECTED: [&str; 2] = ["02", "03"];
 /// `TCP_ESTABLISHED` of net/tcp_states.h, as /proc/net/tcp writes it.
 const TCP_ESTABLISHED: &str = "01";
 
-/// Whether a connection that came in over the socket of `trigger` is open. What cannot be looked up counts as one.
+/// Whether a connection that came in over the socket of `trigger` is open, or waits to be accepted. What cannot be looked up counts as one.
 pub(super) fn is_connected(trigger: &Trigger) -> bool {
     let list = |name: &str, found: &dyn Fn(&str) -> bool| {
         std::fs::read_to_string(format!("/proc/thread-self/net/{name}"))
@@ -32,7 +33,7 @@ fn unix(list: &str, path: &str) -> bool {
         // The inode is padded; the path is all that stands behind it.
         let rest = fields.next().unwrap_or_default().trim_start();
         let found = rest.split_once(' ').map(|(_, path)| path);
-        state == Some(UNIX_CONNECTED) && found == Some(path)
+        state.is_some_and(|state| UNIX_CONNECTED.contains(&state)) && found == Some(path)
     })
 }
 
@@ -90,6 +91,7 @@ mod tests {
         let _accepted = beside.accept().unwrap();
         assert!(!is_connected(&trigger));
         let client = UnixStream::connect(&path).unwrap();
+        assert!(is_connected(&trigger), "it waits to be accepted");
         let accepted = listener.accept().unwrap();
         assert!(is_connected(&trigger));
         drop((client, accepted));
@@ -120,6 +122,7 @@ mod tests {
                 "127.0.0.1"
             };
             let client = TcpStream::connect((host, port)).unwrap();
+            assert!(is_connected(&trigger), "{at}: it waits to be accepted");
             let accepted = listener.accept().unwrap();
             assert!(is_connected(&trigger), "{at}");
             drop(accepted);

@@ -1,7 +1,5 @@
 //! Whether a running vassal on demand is used.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::Name;
@@ -9,7 +7,8 @@ use crate::emperor::state::Life;
 use crate::emperor::{Event, Word};
 use crate::host::daemon::Daemon;
 
-use super::usage;
+use super::arrivals::Eye;
+use super::{Demands, usage};
 
 /// How often in an idle time it is looked whether a vassal is used…
 const LOOKS: u32 = 8;
@@ -24,8 +23,8 @@ pub(super) struct Watch {
     used: Instant,
     pub(super) next: Instant,
     packets: u64,
-    /// A new connection came.
-    touched: Arc<AtomicBool>,
+    /// Looks out for the next client.
+    eye: Option<Eye>,
 }
 
 impl Daemon {
@@ -57,8 +56,9 @@ impl Daemon {
             used: now,
             next: now,
             packets: 0,
-            touched: Arc::default(),
+            eye: None,
         };
+        self.demands.unwatch(name);
         self.demands.watches.insert(name.clone(), watch);
         self.look_at_usage(name, now);
     }
@@ -67,25 +67,33 @@ impl Daemon {
     pub(super) fn look_at_usage(&mut self, name: &Name, now: Instant) {
         let traffic = self.traffic_of(name);
         let packets = traffic.receive_packets + traffic.transmit_packets;
-        let Some(watch) = self.demands.watches.get_mut(name) else {
+        let Demands {
+            watches,
+            posts,
+            arrivals,
+            ..
+        } = &mut self.demands;
+        let Some(watch) = watches.get_mut(name) else {
             return;
         };
-        let post = self.demands.posts.get_mut(name);
-        let came = watch.touched.swap(false, Ordering::Relaxed);
+        let came = watch.eye.take_if(|eye| arrivals.has_seen(eye)).is_some();
         if came || packets != watch.packets {
             (watch.used, watch.packets) = (now, packets);
         }
         let mut unused = now.saturating_duration_since(watch.used) >= watch.idle;
-        if let Some(post) = post {
+        if let Some(post) = posts.get_mut(name) {
             // The list of connections may be long, so it is read only when all else says unused.
             if unused && usage::is_connected(&post.trigger) {
                 (watch.used, unused) = (now, false);
             }
-            let touched = watch.touched.clone();
-            if let Err(error) = post.look_out(move || touched.store(true, Ordering::Relaxed)) {
-                // Better a vassal that stays than one that is stopped while it is used.
-                tracing::debug!(%name, %error, "it cannot be seen whether clients come");
-                (watch.used, unused) = (now, false);
+            let eye = watch.eye.take().map_or_else(|| arrivals.look_out(post), Ok);
+            match eye {
+                Ok(eye) => watch.eye = Some(eye),
+                Err(error) => {
+                    // Better a vassal that stays than one that is stopped while it is used.
+                    tracing::debug!(%name, %error, "it cannot be seen whether clients come");
+                    (watch.used, unused) = (now, false);
+                }
             }
         }
         let pause = (watch.idle / LOOKS).clamp(SHORTEST, LONGEST);
@@ -107,12 +115,21 @@ impl Daemon {
         // One that reloads, for instance, is not stopped, and looked at again.
         if vassal.is_some_and(|vassal| vassal.state.run().is_none()) {
             tracing::info!(%name, ?idle, "nobody uses the vassal; it is stopped");
-            self.demands.watches.remove(name);
+            self.demands.unwatch(name);
         }
     }
 
     /// The process of a vassal is over, and with it what was watched.
     pub(in crate::host) fn forget_usage(&mut self, name: &Name) {
-        self.demands.watches.remove(name);
+        self.demands.unwatch(name);
+    }
+}
+
+impl Demands {
+    /// It is not looked any more whether a vassal is used.
+    pub(super) fn unwatch(&mut self, name: &Name) {
+        if let Some(eye) = self.watches.remove(name).and_then(|watch| watch.eye) {
+            self.arrivals.close(eye);
+        }
     }
 }
