@@ -86,7 +86,7 @@ for setting in Type=notify-reload WatchdogSec=30s KillMode=process Delegate=yes 
 done
 mkdir -p "$W/local"
 mount --bind "$W/local" /usr/local/bin
-cp "$MINI_EMPEROR" /usr/local/bin/
+cp "$MINI_EMPEROR" /usr/local/bin/mini-emperor
 cp "$HERE/systemd/mini-emperor.service" "$unit"
 if ! command -v systemd-analyze >/dev/null; then
   skip "the unit file is valid" "no systemd-analyze here"
