@@ -22,7 +22,7 @@ pub struct Places {
 #[cfg(test)]
 impl Places {
     /// Those of root.
-    pub(super) fn of_root() -> Self {
+    pub(crate) fn of_root() -> Self {
         Self {
             settings: "/etc/mini-emperor/emperor.yaml".into(),
             vassals: "/etc/mini-emperor/vassals".into(),

@@ -106,9 +106,9 @@ impl World for Anywhere {
     }
 }
 
-/// A host with three users and one program, for the tests of this room.
+/// A host with three users and one program, for tests.
 #[cfg(test)]
-pub(super) struct Host(pub(super) Identities);
+pub(crate) struct Host(pub(crate) Identities);
 
 #[cfg(test)]
 impl World for Host {

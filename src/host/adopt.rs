@@ -28,6 +28,7 @@ use crate::router::Traffic;
 
 use super::body::Heir;
 use super::bookkeeping::Total;
+use super::calls::OwedByEarlier;
 use super::clock::Moment;
 use super::daemon::{Alive, Daemon};
 use super::dialogue::Spoken;
@@ -82,6 +83,7 @@ impl Daemon {
 
     async fn go_on(&mut self, inherited: &mut Inherited) -> Result<(), HostError> {
         self.hooks.end_earlier().await;
+        let owed = self.call_owed_by_earlier();
         self.demands.inherit(std::mem::take(&mut inherited.listeners));
         let mut left = Vec::new();
         for record in self.state.records()? {
@@ -111,17 +113,12 @@ impl Daemon {
             if let Some((body, Remnant::Alive(..) | Remnant::Ended(_))) = &found.life {
                 fifos.push(self.state.fifo(&found.record.name, body.life));
             }
-            news.extend(self.take_over(found)?);
+            news.extend(self.take_over(found, &owed)?);
         }
         self.state.sweep(&fifos)?;
         // Only now: what follows from them may be a new life, whose number and FIFO are to be nobody else's.
-        for event in news {
-            if let Event::Ended { name, end, .. } = &event {
-                // One whose end nobody saw is buried all the same.
-                self.call_post_stop(name, end);
-            }
-            self.tell(event);
-        }
+        news.into_iter().for_each(|event| self.tell(event));
+        owed.values().for_each(|(name, _)| self.forget_hooks(name));
         self.demands.clear_earlier();
         if all > 0 {
             let running = fifos.len();
@@ -150,18 +147,18 @@ impl Daemon {
     }
 
     /// Has the emperor know what was found; what comes back is to be told to it once it knows all.
-    fn take_over(&mut self, found: Found) -> Result<Option<Event>, HostError> {
+    fn take_over(&mut self, found: Found, owed: &OwedByEarlier) -> Result<Option<Event>, HostError> {
         let Found { record, life } = found;
         let name = record.name.clone();
-        if life.is_none() && record.is_being_born() {
+        if let (None, Kept::Alive(body)) = (&life, &record.kept) {
             // Its `pre_start` may have been called, and what that has made is to be taken back.
-            let end = End::Stillborn(ORPHANED.to_owned());
-            self.call_post_stop_of(&record.under, &record.addresses, &end);
+            self.end_of(&record, body, End::Stillborn(ORPHANED.to_owned()), owed);
         }
         // A file that is gone cannot bring back what does not run.
         if life.is_none() && !record.definition.exists() {
             self.clear_post(&record.under);
             self.state.erase(&name);
+            self.forget_hooks(&name);
             return Ok(None);
         }
         self.totals.insert(name.clone(), Total::of(record.traffic));
@@ -184,7 +181,7 @@ impl Daemon {
             troubles: record.troubles.clone(),
         };
         let name = record.name.clone();
-        let next = life.map(|(body, remnant)| self.hold(record, body, remnant));
+        let next = life.map(|(body, remnant)| self.hold(record, body, remnant, owed));
         let next = next.transpose()?.flatten();
         self.tell(Event::Adopted(Box::new(adoption)));
         self.resume_demand(&name);
@@ -207,11 +204,12 @@ impl Daemon {
         record: Record,
         body: LifeRecord,
         remnant: Remnant,
+        owed: &OwedByEarlier,
     ) -> Result<Option<Event>, HostError> {
         let (name, life) = (record.name.clone(), body.life);
         let (pidfd, tun, sockets) = match remnant {
             Remnant::Nothing => {
-                let end = End::Unknown;
+                let end = self.end_of(&record, &body, End::Unknown, owed);
                 return Ok(Some(Event::Ended { name, life, end }));
             }
             Remnant::Ended(pidfd) => (pidfd, None, Sockets::default()),
@@ -248,13 +246,23 @@ impl Daemon {
         if let Some(Ok(_)) = &tun {
             renew(&record, &body);
         }
-        self.lives.insert(life, alive(record, body, handle));
+        let owes = !owed.contains_key(&body.process);
+        self.lives.insert(life, alive(record, body, handle, owes));
         tokio::spawn(heir.live());
         let fault = tun.and_then(|tun| self.connect(life, tun).err());
         Ok(fault.map(|fault| {
             let word = Word::Fault(fault);
             Event::Says { name, life, word }
         }))
+    }
+
+    /// How a life ended that is over: as an earlier emperor knew, or like `end`. Its `post_stop` is called.
+    fn end_of(&mut self, record: &Record, body: &LifeRecord, end: End, owed: &OwedByEarlier) -> End {
+        if let Some((_, end)) = owed.get(&body.process) {
+            return end.clone();
+        }
+        self.owe_post_stop(&record.under, &record.addresses, body.process, &end);
+        end
     }
 
     /// Attaches a tun that was found to the router.
@@ -332,7 +340,7 @@ fn ears(record: &Record, body: &LifeRecord, sockets: Sockets) -> Option<Box<Ears
     })
 }
 
-fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
+fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>, owes: bool) -> Alive {
     let started = body.born.is_some() && past(&record, &body).was_ready();
     Alive {
         name: record.name,
@@ -355,6 +363,7 @@ fn alive(record: Record, body: LifeRecord, handle: Arc<Handle>) -> Alive {
         probe: None,
         port: None,
         vigil: None,
+        owes,
         started,
         pre_stop: body.stop.is_some_and(|stop| stop.pre_stop),
         written: (Traffic::default(), record.log.dropped),

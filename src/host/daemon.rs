@@ -63,6 +63,8 @@ pub(super) struct Alive {
     pub(super) port: Option<PortId>,
     /// Who looks after its interface, if it can change that.
     pub(super) vigil: Option<Vigil>,
+    /// It got as far as its hooks, and its `post_stop` is not yet written down as owed.
+    pub(super) owes: bool,
     /// Its `post_start` was called.
     pub(super) started: bool,
     /// Its `pre_stop` was called, by whichever emperor.
@@ -159,7 +161,7 @@ impl Daemon {
             cradle: Arc::new(Cradle::new(image.nofile)?),
             turn: Arc::new(Semaphore::new(BIRTHS_AT_ONCE)),
             herald,
-            hooks: Hooks::new(image.nofile, settings.run_directory.join("hooks")),
+            hooks: Hooks::new(image.nofile, &settings.run_directory),
             demands: Demands::new(settings.run_directory.join("sockets")),
             news,
             reports,

@@ -129,6 +129,7 @@ impl Daemon {
             probe: None,
             port: None,
             vigil: None,
+            owes: false,
             started: false,
             pre_stop: false,
             written: <(Traffic, u64)>::default(),
@@ -248,6 +249,9 @@ impl Daemon {
         }
         self.hold_newborn(name, life);
         self.give_port(life, tun)?;
+        if let Some(alive) = self.lives.get_mut(&life) {
+            alive.owes = true;
+        }
         self.write(name).map_err(|error| error.to_string())
     }
 
@@ -274,13 +278,14 @@ impl Daemon {
 
     /// A life is over: its port, record and counters go where they belong, and the emperor hears of it.
     fn bury(&mut self, name: Name, life: Life, end: End) {
-        let port = self.lives.remove(&life).and_then(|alive| alive.port);
+        let alive = self.lives.remove(&life);
+        let port = alive.as_ref().and_then(|alive| alive.port);
         if let Some(remains) = port.and_then(|port| self.fabric.detach(port)) {
             self.totals.entry(name.clone()).or_default().add(remains);
         }
         self.forget_usage(&name);
-        if port.is_some() {
-            self.call_post_stop(&name, &end);
+        if let Some(alive) = alive.filter(|alive| alive.owes) {
+            self.call_post_stop(&name, &alive, &end);
         }
         tracing::debug!(%name, %end, "vassal stopped");
         self.tell(Event::Ended { name, life, end });

@@ -11,7 +11,7 @@ use crate::sys::process as sys;
 use super::error::{Doing, HostError};
 
 /// One process of this boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Process {
     /// Its id in our pid namespace.
     pub pid: u32,

@@ -7,6 +7,7 @@
 //!   RUN/offload.json     what was found out about this kernel
 //!   RUN/state/NAME.json  all that another emperor needs to go on with this vassal
 //!   RUN/hooks/NAME.stat  the process of a hook that runs
+//!   RUN/owed/NAME.N.json a post_stop that has not run to its end
 //!   RUN/sockets/NAME.N.json  a tenant's socket that may be there
 //!   RUN/logs/NAME.LIFE   the FIFO that a life writes its output to
 //!   STATE/addresses.json which name had which address
@@ -72,6 +73,7 @@ impl StateFiles {
         make_directory(&run.join("state"), 0o755)?;
         make_directory(&run.join("logs"), 0o700)?;
         make_directory(&run.join("hooks"), 0o700)?;
+        make_directory(&run.join("owed"), 0o700)?;
         make_directory(&run.join("sockets"), 0o700)?;
         make_directory(state, 0o755)?;
         Ok(Self {
@@ -226,6 +228,8 @@ impl Drop for StateFiles {
             let _ = std::fs::remove_dir_all(self.run.join("logs"));
             let _ = std::fs::remove_dir_all(self.run.join("hooks"));
             let _ = std::fs::remove_dir(self.run.join("sockets"));
+            // Not if there is one that was cut short.
+            let _ = std::fs::remove_dir(self.run.join("owed"));
             for file in [
                 "uplink.json",
                 "offload.json",

@@ -3,11 +3,14 @@
 //! A hook runs as the emperor and in its namespaces, beside the emperor's own work: nobody but its own vassal
 //! ever waits for it, and that no longer than its timeout, when it is killed with all that is left in its process
 //! group. The hooks of one vassal run one after the other, over the lives of the vassal too, so that what one
-//! `post_stop` takes back is gone before the next `pre_start` makes it anew.
+//! `post_stop` takes back is gone before the next `pre_start` makes it anew. A `post_stop` that the end of its emperor cuts
+//! short is called again by the next one: see `owed`.
+
+mod owed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +29,13 @@ use crate::emperor::state::End;
 use crate::sys::process::lower_open_files_of;
 use crate::sys::readiness::readable;
 
+use super::error::HostError;
 use super::init::{OURSELVES, PATH};
 use super::notes::{self, Note};
 use super::search::end;
+
+use self::owed::Ledger;
+pub(super) use self::owed::{Entry, Owed};
 
 /// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,19 +115,21 @@ pub struct Hooks {
     running: JoinSet<()>,
     nofile: Option<u64>,
     notes: PathBuf,
+    ledger: Ledger,
     calls: Arc<AtomicUsize>,
 }
 
 impl Hooks {
-    /// None runs yet. `nofile` is the soft limit of open descriptors that they get; those that run are written down
-    /// in the directory `notes`.
-    pub fn new(nofile: Option<u64>, notes: PathBuf) -> Self {
+    /// None runs yet. `nofile` is the soft limit of open descriptors that they get; in the directory `run` it is written
+    /// down which of them run, and which are owed.
+    pub fn new(nofile: Option<u64>, run: &Path) -> Self {
         Self {
             lines: BTreeMap::new(),
             gone: BTreeSet::new(),
             running: JoinSet::new(),
             nofile,
-            notes,
+            notes: run.join("hooks"),
+            ledger: Ledger::open(run.join("owed")),
             calls: Arc::default(),
         }
     }
@@ -140,6 +149,16 @@ impl Hooks {
         }
     }
 
+    /// Writes down that the `post_stop` of a life is to be called, before anything else says that the life is over.
+    pub(super) fn owe(&mut self, owed: &Owed) -> Result<Entry, HostError> {
+        self.ledger.enter(owed)
+    }
+
+    /// The calls that an earlier emperor owed, in their order.
+    pub(super) fn owed_by_earlier(&mut self, boot: &str) -> Vec<(Entry, Owed)> {
+        self.ledger.take_earlier(boot)
+    }
+
     /// Where the hooks of a vassal queue.
     pub fn line(&mut self, name: &Name) -> Line {
         self.gone.remove(name);
@@ -154,13 +173,14 @@ impl Hooks {
     }
 
     /// Runs `call`, whose failure is only logged, then `after`.
-    pub fn start(&mut self, call: Call, after: impl FnOnce() + Send + 'static) {
+    pub fn start(&mut self, mut call: Call, after: impl FnOnce() + Send + 'static) {
         while self.running.try_join_next().is_some() {}
         self.running.spawn(async move {
-            let name = call.name.clone();
+            let (name, entry) = (call.name.clone(), call.entry.take());
             if let Err(why) = call.run().await {
                 tracing::error!(%name, "{why}");
             }
+            entry.into_iter().for_each(Entry::strike);
             after();
         });
     }
@@ -217,6 +237,7 @@ pub struct Call {
     output: OwnedFd,
     line: Line,
     only_while: Option<Arc<OwnedFd>>,
+    entry: Option<Entry>,
     _counted: Counted,
 }
 
@@ -232,7 +253,14 @@ impl Call {
             _counted: Counted::new(&line.calls),
             line,
             only_while: None,
+            entry: None,
         }
+    }
+
+    /// It is written down in `entry` until it has ended.
+    #[must_use]
+    pub(super) fn owed(self, entry: Option<Entry>) -> Self {
+        Self { entry, ..self }
     }
 
     /// The hook is of no use without the process of `pidfd`, and ends with it.

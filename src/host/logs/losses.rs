@@ -23,6 +23,11 @@ impl Dropped {
         Self { bytes, pulse }
     }
 
+    /// So many more were under an earlier emperor.
+    pub(super) fn resume(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -80,8 +80,8 @@ pub struct Logs {
 enum Order {
     /// Read this FIFO until its last writer is gone.
     Read(Name, Sink, Fifo),
-    /// Read this pipe of one of the vassal's hooks.
-    Hook(Name, &'static str, OwnedFd),
+    /// Read this pipe of one of the vassal's hooks; where nothing else of the vassal is read, to this sink, if there is one.
+    Hook(Name, &'static str, OwnedFd, Option<Sink>),
     /// Write there from here on.
     Update(Name, Sink),
     /// The vassal is gone.
@@ -156,10 +156,20 @@ impl Logs {
 
     /// Makes the pipe of one hook of a vassal, which is read as soon as its output is; its lines stand behind `hook MOMENT: `.
     pub fn open_hook(&self, name: &Name, moment: &'static str) -> Result<OwnedFd, HostError> {
-        let failed = |errno| HostError::new(Doing::OpenLog, name.as_str(), errno);
-        let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
-        self.order(Order::Hook(name.clone(), moment, ours));
+        let (ours, theirs) = pipe_of_hook(name)?;
+        self.order(Order::Hook(name.clone(), moment, ours, None));
+        Ok(theirs)
+    }
+
+    /// The same for a vassal of which this may be the last output: it is read in any case.
+    pub fn open_last_hook(
+        &mut self,
+        definition: &Definition,
+        moment: &'static str,
+    ) -> Result<OwnedFd, HostError> {
+        let (ours, theirs) = pipe_of_hook(&definition.name)?;
+        let sink = self.sink(definition);
+        self.order(Order::Hook(definition.name.clone(), moment, ours, Some(sink)));
         Ok(theirs)
     }
 
@@ -237,16 +247,19 @@ impl Logs {
 
     /// So many were under an earlier emperor.
     pub fn resume(&mut self, name: &Name, bytes: u64) {
-        let dropped = Dropped::new(bytes, self.pulse.clone());
-        self.dropped.insert(name.clone(), dropped);
+        self.counter(name).resume(bytes);
     }
 
     fn sink(&mut self, definition: &Definition) -> Sink {
-        let name = definition.name.clone();
-        let dropped = self.dropped.entry(name);
-        let dropped = dropped.or_insert_with(|| Dropped::new(0, self.pulse.clone()));
+        let dropped = self.counter(&definition.name);
         self.made += 1;
-        Sink::new(definition, self.made, &self.directory, self.screen, dropped)
+        Sink::new(definition, self.made, &self.directory, self.screen, &dropped)
+    }
+
+    fn counter(&mut self, name: &Name) -> Dropped {
+        let dropped = self.dropped.entry(name.clone());
+        let dropped = dropped.or_insert_with(|| Dropped::new(0, self.pulse.clone()));
+        dropped.clone()
     }
 
     fn order(&self, order: Order) {
@@ -263,6 +276,14 @@ impl Drop for Logs {
         self.order(Order::Leave);
         self.join();
     }
+}
+
+/// Our end, which never waits, and the hook's.
+fn pipe_of_hook(name: &Name) -> Result<(OwnedFd, OwnedFd), HostError> {
+    let failed = |errno| HostError::new(Doing::OpenLog, name.as_str(), errno);
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
+    Ok((ours, theirs))
 }
 
 /// While this lives, the logs stand still.
@@ -284,7 +305,7 @@ async fn keep(mut orders: UnboundedReceiver<Order>, screen: Screen, desk: Desk, 
     while let Some(order) = orders.recv().await {
         match order {
             Order::Read(name, sink, fifo) => tasks.read(name, sink, fifo),
-            Order::Hook(name, moment, pipe) => tasks.hook(name, moment, pipe),
+            Order::Hook(name, moment, pipe, sink) => tasks.hook(name, moment, pipe, sink),
             Order::Update(name, sink) => {
                 if let Some(shared) = tasks.sinks.get(&name) {
                     shared.borrow_mut().become_like(sink);
@@ -344,7 +365,10 @@ impl Tasks {
         self.pumps.spawn_local(pump(fifo, shared, self.ways.clone()));
     }
 
-    fn hook(&mut self, name: Name, moment: &'static str, pipe: OwnedFd) {
+    fn hook(&mut self, name: Name, moment: &'static str, pipe: OwnedFd, sink: Option<Sink>) {
+        if let (Some(sink), false) = (sink, self.sinks.contains_key(&name)) {
+            self.sinks.insert(name.clone(), Rc::new(RefCell::new(sink)));
+        }
         match self.sinks.get(&name) {
             Some(shared) => {
                 let (shared, ways) = (shared.clone(), self.ways.clone());
