@@ -1,5 +1,6 @@
 # timeout: 400
-# kill -9 of the emperor at 200 random moments of births, edits and stops: nothing leaks, nothing is doubled.
+# kill -9 of the emperor at 200 random moments of births, edits and stops: nothing leaks, nothing is doubled, each life that
+# was prepared by its pre_start is tidied up after by its post_stop.
 #
 #   start ── edit, remove, die, stop, upgrade, wake ── kill -9 ── start ── one process a definition, the same as before? ── …
 

@@ -250,6 +250,116 @@ start_emperor
 check "it is asked again by the next" wait_gone parting
 check "but its pre_stop is not called again" is x cat "$H/parting"
 
+# ---- a post_stop that is cut short by the end of its emperor
+cat >"$H/undo" <<'S'
+#!/bin/sh
+# Writes down each call, and of a post_stop what it is told, and its end, which waits for $1.go.
+[ "$MINI_EMPEROR_HOOK" = post_stop ] || { echo "$MINI_EMPEROR_HOOK" >>"$1.calls"; exit; }
+env | grep -v '^PWD=\|^_=\|^SHLVL=' | sort | paste -sd' ' >>"$1.told"
+echo begin >>"$1.calls"
+until [ -e "$1.go" ]; do sleep 0.02; done
+echo end >>"$1.calls"
+echo "all undone"
+S
+chmod +x "$H/undo"
+undone() { # undone NAME
+  drop_vassal "$1" <<Y
+command: [/bin/sh, -c, 'trap "exit 3" TERM; while :; do sleep 0.05; done']
+user: daemon
+network: {device: $1}
+stop: {signal: TERM, timeout: 5s}
+restart: {delay: 100ms}
+hooks: {pre_start: [$H/undo, $H/$1], post_stop: [$H/undo, $H/$1]}
+Y
+  wait_for 10 heeds "$1" TERM
+}
+calls() { paste -sd' ' "$H/$1.calls"; }
+begun() { is "$2" grep -c begin "$H/$1.calls"; }
+# Its network is made, and its pre_start waits.
+in_line() { vassal_field again .kept.alive && is starting vassal_field again .state; }
+undone removed
+undone again
+rm "$VASSALS/removed.yaml"
+kill -TERM "$(vassal_pid again)"
+for name in removed again; do wait_for 10 begun $name 1; done
+check "whoever is started next waits for a post_stop" wait_for 10 in_line
+kill_emperor
+mkdir -p "$RUN/owed"
+echo '{' >"$RUN/owed/odd.7.json"
+start_emperor
+check "a post_stop that cannot be read is complained of" wait_for 5 logged ERROR "owed=$RUN/owed/odd.7.json" "name=\"odd\""
+for name in removed again; do
+  check "one that is cut short is called again by the next emperor: $name" wait_for 10 begun $name 2
+done
+wait_for 10 in_line
+kill_emperor
+start_emperor
+for name in removed again; do check "and by the one after that: $name" wait_for 10 begun $name 3; done
+check "without another complaint" unlogged odd
+drop_vassal removed <<<"{command: [/bin/sleep, infinity], hooks: {pre_start: [$H/undo, $H/removed]}}"
+wait_for 10 is starting vassal_field removed .state
+for name in removed again; do : >"$H/$name.go"; done
+for name in removed again; do wait_running $name; done
+check "to its end, and once; whoever has its name since has waited" is "pre_start begin begin begin end pre_start" calls removed
+check "as do the post_stop hooks of starts that no emperor went on with, and the next pre_start" \
+  is "pre_start begin begin begin end begin end begin end pre_start" calls again
+for name in removed again; do
+  check "each time it is told the same: $name" is 1 sh -c "head -n 3 $H/$name.told | sort -u | wc -l"
+  check "also how its vassal ended: $name" says "MINI_EMPEROR_END=exited with code 3 MINI_EMPEROR_END_CODE=3" head -n 1 "$H/$name.told"
+  check "what it says is in its vassal's log: $name" wait_for 5 grep -q "^hook post_stop: all undone\$" "$LOGS/$name.log"
+done
+check "none is owed any more" wait_for 5 is "" ls "$RUN/owed"
+rm "$VASSALS/removed.yaml" "$VASSALS/again.yaml"
+wait_gone removed
+wait_gone again
+
+rm -f "$VASSALS"/*.yaml
+wait_for 10 is "" ls "$RUN/state"
+undone hurried
+kill -TERM "$EMPEROR_PID"
+wait_for 10 begun hurried 1
+check "a second SIGTERM kills it and ends the emperor with 0" stop_emperor
+check "which leaves nothing but that" is "owed" ls "$RUN"
+rm "$VASSALS/hurried.yaml"
+start_emperor
+: >"$H/hurried.go"
+check "the next one calls it again" wait_for 10 is "pre_start begin begin end" calls hurried
+
+# ---- ends that no emperor sees: of a process that its new parent reaps, and of one that it does not
+cat >"$W/keeper.py" <<'P'
+import ctypes, signal, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+subprocess.Popen(sys.argv[1:]).wait()
+signal.pause()
+P
+stop_emperor
+mark
+"$PYTHON" "$W/keeper.py" "$EMPEROR" run "$VASSALS" --config "$SETTINGS" </dev/null >/dev/null 2>>"$LOG" & helper $!
+for name in unreaped unseen; do
+  if [ $name = unseen ]; then
+    start_emperor
+  else
+    wait_for 15 logged "emperor ready"
+    EMPEROR_PID=$(pgrep -P "${HELPERS[-1]}")
+  fi
+  drop_vassal $name <<<"{command: [/bin/sleep, infinity], hooks: {post_stop: [/bin/sh, -c, 'echo x >>$H/$name']}}"
+  wait_running $name
+  pid=$(vassal_pid $name)
+  kill_emperor
+  wait_for 10 fails kill -0 "$(cat "$RUN/lock")"
+  kill -KILL "$pid"
+  start_emperor
+  check "its post_stop is called by the next emperor: $name" wait_for 10 test -s "$H/$name"
+  wait_running $name "$pid"
+  kill_emperor
+done
+start_emperor
+for name in unreaped unseen; do check "and not again by the one after it: $name" is x cat "$H/$name"; done
+end_helpers
+rm "$VASSALS/unreaped.yaml" "$VASSALS/unseen.yaml"
+wait_gone unreaped
+wait_gone unseen
+
 # ---- the end waits for hooks
 drop_vassal last <<<"{command: [/bin/sleep, infinity], hooks: {post_stop: [/bin/sh, -c, 'sleep 0.5; echo >$H/last']}}"
 wait_running last

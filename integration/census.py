@@ -130,6 +130,7 @@ class Census:
             ("records", listing(f"{self.run}/state"), len(definitions)),
             ("FIFOs", listing(f"{self.run}/logs"), len(alive)),
             ("notes of hooks", listing(f"{self.run}/hooks"), 0),
+            ("hooks that are owed", listing(f"{self.run}/owed"), 0),
             ("network namespaces", network_namespaces() - self.namespaces_before, len(alive)),
             ("cgroups", self.cgroups(), sum(KINDS[kind].cgroups for kind, _ in alive.values())),
             ("emperors", [pid for pid, line in running if command in line], 1),

@@ -3,7 +3,8 @@
 kills.py EMPEROR SETTINGS VASSALS RUN LOG PUB    KILLS=N: how often (200); SEED=N: plays the same again
 
 What must hold after each: one process for each definition, under its newest text; a vassal that nobody has touched has
-the process and the addresses that it had; and the census finds nothing of what is removed, and nothing twice.
+the process and the addresses that it had; the census finds nothing of what is removed, and nothing twice; and whatever a
+pre_start has made is taken back by a post_stop that ran to its end, before the next pre_start and if nothing runs any more.
 """
 
 import os
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from census import Census
+from census import Census, listing
 
 EMPEROR, SETTINGS, VASSALS, RUN, LOG, PUB = sys.argv[1:]
 KILLS = int(os.environ.get("KILLS", "200"))
@@ -23,8 +24,9 @@ SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 32))
 # Cgroups are the machine's; no other scenario has vassals of these names.
 STEM = f"k{SEED:x}-"
 KIND_OF = {STEM + name: name.rstrip("0123456789") for name in [
-    "plain", "plain2", "tree", "stubborn", "crasher", "notify", "bytes", "demand", "demand2", "hooks", "limits"]}
+    "plain", "plain2", "tree", "stubborn", "crasher", "notify", "bytes", "demand", "demand2", "hooks", "hooks2", "limits"]}
 NAMES = list(KIND_OF)
+HOOKED_ONES = [name for name in NAMES if KIND_OF[name] == "hooks"]
 # Without it a crasher dies in the midst of everything; with it, it settles.
 CALM = f"{PUB}/calm"
 SOCKETS, HOOKED = "/run/scenario/sock", "/run/scenario/hooked"
@@ -51,9 +53,10 @@ def definition(name, kind, tag):
     elif kind == "demand":
         rest = f"on_demand: {{socket: {SOCKETS}/{name}.{tag}}}\n"
     elif kind == "hooks":
-        made = f"[/bin/sh, -c, 'mkdir -p {HOOKED}/{name}', kills-hook, x]"
+        made = f"[/bin/sh, -c, 'echo made >>{HOOKED}/{name}', kills-hook, x]"
         short = "[/bin/sh, -c, 'sleep 0.01', kills-hook, x]"
-        rest = f"hooks: {{pre_start: {made}, post_start: {short}, pre_stop: {short}, post_stop: {short}}}\n"
+        undone = f"[/bin/sh, -c, 'sleep 0.03; echo undone >>{HOOKED}/{name}', kills-hook, x]"
+        rest = f"hooks: {{pre_start: {made}, post_start: {short}, pre_stop: {short}, post_stop: {undone}}}\n"
     elif kind == "limits":
         rest = "limits: {memory: 64MiB, pids: 20}\n"
     # What a crasher does before it settles is not to be taken for a settled one.
@@ -125,9 +128,26 @@ def wrong_ports(emperor):
     return [] if int(found[1]) == len(alive()) else [f"{found[1]} ports, not {len(alive())}"]
 
 
+def calls(name):
+    """What the hooks of a vassal wrote down, which run one after the other."""
+    try:
+        with open(f"{HOOKED}/{name}") as file:
+            return file.read().split()
+    except FileNotFoundError:
+        return []
+
+
 def wrong_hooks(running):
-    return [f"{name} runs, and its pre_start has not" for name in running
-            if KIND_OF[name] == "hooks" and not os.path.isdir(f"{HOOKED}/{name}")]
+    """What was made and not taken back before it was made again, or is there though nothing runs."""
+    faults = []
+    for name in HOOKED_ONES:
+        made = calls(name)
+        twice = sum(pair == ("made", "made") for pair in zip(made, made[1:]))
+        if twice:
+            faults.append(f"{name}: {twice} times a pre_start came before the post_stop of the life before it")
+        if (made[-1:] == ["made"]) != (name in running):
+            faults.append(f"{name}: runs: {name in running}, its last hooks: {made[-4:]}")
+    return faults
 
 
 def identity(record):
@@ -217,7 +237,7 @@ def disturb(emperor):
 
 def play(moment):
     """One emperor, from its start to its kill; says in whose midst that was."""
-    global emperor
+    global emperor, owed
     emperor = start()
     what = "start"
     if random_.random() < 0.7:
@@ -240,6 +260,7 @@ def play(moment):
             time.sleep(random_.random() ** 2 * 0.1)
     emperor.kill()
     emperor.wait()
+    owed += len(listing(f"{RUN}/owed"))
     for helper in helpers:
         helper.wait()
     helpers.clear()
@@ -252,6 +273,7 @@ os.makedirs(HOOKED)
 census = Census(VASSALS, RUN, SOCKETS, STEM)
 helpers = []
 emperor = None
+owed = 0  # how many post_stop hooks a kill has kept from their end
 kept = 0  # how often a vassal that was not touched has outlived a kill
 print(f"SEED={SEED}", flush=True)
 for name in NAMES:
@@ -276,5 +298,9 @@ if code != 0:
     sys.exit(f"SEED={SEED}: the last emperor ended with {code}")
 if KILLS > 50 and not kept:
     sys.exit(f"SEED={SEED}: no kill has met a vassal that was not touched")
+if KILLS > 50 and not owed:
+    sys.exit(f"SEED={SEED}: no kill has met a post_stop")
 told = ", ".join(f"{history.count(what)} x {what}" for what in sorted(set(history)))
+hooked = [call for name in HOOKED_ONES for call in calls(name)]
+print(f"{owed} post_stop hooks met a kill; {hooked.count('made')} lives got their pre_start and {hooked.count('undone')} a post_stop")
 print(f"{KILLS} kills in {time.monotonic() - begun:.0f} s: {told}; {kept} times an untouched vassal went on")
