@@ -127,6 +127,12 @@
 //!   terminal; a chunk of output that a disk has kept for more than a second; and the output of a vassal that ends while there is no emperor, because a pipe lives only as long as
 //!   somebody holds it. What can be repeated: the chunk of output (4 KiB) that was being written to a log file; and
 //!   a command that was reached in the moment of the kill and ended unseen, which counts as not yet started.
+//! - **What a `pre_start` has made is taken back by a `post_stop` that ran to its end** ([`host::hooks`]). The call is owed
+//!   from before the record of the life changes until the hook has ended or had its time, and an emperor owes what the one
+//!   before it did. So it can be called twice, by two emperors, and a hook is not asked whether it has begun: a life has
+//!   got as far as its hooks when its network is there, and its `post_stop` is called even if its `pre_start` was not.
+//!   Only of a record that cannot be read no `post_stop` is called, as nobody knows which; and none of another boot, which
+//!   has left nothing to take back that the next could reach.
 //! - **The record holds the definition as it was judged**, not the file's text: under other defaults the same
 //!   text means something else, and the process was started with what it meant then.
 //! - **An upgrade keeps the tuns open over the exec**, so packets wait in them; after a crash they are lost, and TCP
