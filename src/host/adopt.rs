@@ -6,6 +6,7 @@
 //!        │         └─ ended: its exit status, if the kernel still knows
 //!        ├─▶ it was being made: its gate is shut, it ends by itself; another is made
 //!        └─▶ it had none: its back-off, or its rest, goes on
+//!   owed ───▶ a `post_stop` that has not run to its end: it is called, before all else that its vassal's hooks do
 //! ```
 //!
 //! Nothing is taken on trust that can be looked at: a pid is compared with the time at which its process began, a
