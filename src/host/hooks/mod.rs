@@ -6,6 +6,7 @@
 //! `post_stop` takes back is gone before the next `pre_start` makes it anew. A `post_stop` that the end of its emperor cuts
 //! short is called again by the next one: see `owed`.
 
+mod facts;
 mod owed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,6 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ipnet::IpNet;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -24,16 +24,17 @@ use tokio::task::JoinSet;
 
 use crate::config::definition::Hook;
 use crate::config::{Definition, Name};
-use crate::emperor::state::End;
 
 use crate::sys::process::lower_open_files_of;
 use crate::sys::readiness::readable;
 
 use super::error::HostError;
-use super::init::{OURSELVES, PATH};
+use super::init::OURSELVES;
 use super::notes::{self, Note};
 use super::search::end;
 
+pub use self::facts::Facts;
+use self::facts::environment;
 use self::owed::Ledger;
 pub(super) use self::owed::{Entry, Owed};
 
@@ -210,22 +211,10 @@ impl Hooks {
         }
     }
 
-    /// Kills those that were started.
+    /// Kills those that were started; a `post_stop` among them is owed to its vassal by the next emperor.
     pub fn abort(&mut self) {
         self.running.abort_all();
     }
-}
-
-/// What a hook is told about its vassal.
-pub struct Facts<'a> {
-    /// The newest definition.
-    pub definition: &'a Definition,
-    /// Bound to it.
-    pub addresses: &'a [IpNet],
-    /// Of the command (before its first instruction: of what becomes the command); absent when it has ended.
-    pub pid: Option<u32>,
-    /// How it ended.
-    pub end: Option<&'a End>,
 }
 
 /// One hook, ready to run.
@@ -366,38 +355,6 @@ fn command(
         .process_group(0)
         .kill_on_drop(true);
     command
-}
-
-/// What a hook finds in its environment, and nothing else.
-fn environment(moment: Moment, facts: &Facts<'_>) -> Vec<(&'static str, String)> {
-    let definition = facts.definition;
-    let addresses: Vec<_> = facts.addresses.iter().map(|net| net.addr().to_string()).collect();
-    let mut all = vec![
-        ("PATH", PATH.to_owned()),
-        ("MINI_EMPEROR_HOOK", moment.word().to_owned()),
-        ("MINI_EMPEROR_VASSAL", definition.name.to_string()),
-        ("MINI_EMPEROR_DEFINITION", definition.path.display().to_string()),
-        ("MINI_EMPEROR_ADDRESS", addresses.join(" ")),
-        ("MINI_EMPEROR_DEVICE", definition.network.device.clone()),
-    ];
-    if let Some(who) = &definition.identity {
-        all.push(("MINI_EMPEROR_UID", who.uid.to_string()));
-        all.push(("MINI_EMPEROR_GID", who.gid.to_string()));
-    }
-    if let Some(pid) = facts.pid {
-        all.push(("MINI_EMPEROR_PID", pid.to_string()));
-        all.push(("MINI_EMPEROR_NETNS", format!("/proc/{pid}/ns/net")));
-    }
-    if let Some(end) = facts.end {
-        all.push(("MINI_EMPEROR_END", end.to_string()));
-        match end {
-            End::Exited(code) => all.push(("MINI_EMPEROR_END_CODE", code.to_string())),
-            End::Killed(signal) => all.push(("MINI_EMPEROR_END_SIGNAL", signal.to_string())),
-            End::OutOfMemory => all.push(("MINI_EMPEROR_END_SIGNAL", nix::libc::SIGKILL.to_string())),
-            End::Stillborn(_) | End::Felled(_) | End::Unknown => {}
-        }
-    }
-    all
 }
 
 #[cfg(test)]

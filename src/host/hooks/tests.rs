@@ -10,6 +10,7 @@ use tokio::net::unix::pipe;
 
 use crate::config::world::{Host, Identities};
 use crate::config::{Places, load};
+use crate::emperor::state::End;
 use crate::host::process::{Process, has_ended};
 
 /// A run directory.
