@@ -43,8 +43,9 @@ mod tests {
             for instant in [now + offset, now - offset] {
                 let back = Moment::of(instant).instant();
                 let error = back.max(instant) - back.min(instant);
-                // The two clocks are read one after the other.
-                assert!(error < Duration::from_millis(50), "{error:?}");
+                // The two clocks are read one after the other, so a way is wrong by no more than the time that it takes.
+                let taken = now.elapsed();
+                assert!(error <= taken, "{error:?} in {taken:?}");
             }
         }
     }
