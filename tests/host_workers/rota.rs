@@ -47,9 +47,9 @@ fn no_frame_overtakes_another_while_its_port_goes_from_worker_to_worker() {
                 sent.is_some() && sent == got,
                 "{engine:?}: sent {sent:?}, got {got:?}\n{:?}\n{}\n{:?}\n{}",
                 village.traffic(a),
-                a.links(),
+                a.counters(),
                 village.traffic(b),
-                b.links()
+                b.counters()
             );
         });
         assert_eq!(village.moves, 100, "{engine:?}");

@@ -22,12 +22,18 @@ use mini_emperor::host::netns;
 use mini_emperor::host::tun::{self, Offloads};
 use mini_emperor::host::workers::{Device, DeviceLost, Report, Workers};
 use mini_emperor::router::{Attachment, Fabric, GlobalPolicy, PortId, Traffic, Wakefulness};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::namespace::{alone, block_on, wait_until, within};
 
 pub(crate) const ENGINES: [Engine; 2] = [Engine::Epoll, Engine::IoUring];
 const WORKERS: usize = 2;
+/// What has not come after so long does not come.
+const HANGS: Duration = Duration::from_secs(30);
+/// Bytes that a datagram socket holds at most.
+const ROOM: usize = 4 << 20;
 
 /// A router with its members, each in a network namespace of its own.
 pub(crate) struct Village {
@@ -209,13 +215,25 @@ impl Member {
         let socket = within(&self.netns, || {
             UdpSocket::bind(SocketAddr::new(self.address, port)).unwrap()
         });
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(HANGS)).unwrap();
+        // However little this machine gives a socket: a test sends so much at once that it has room.
+        setsockopt(&socket, RcvBufForce, &ROOM).unwrap();
         socket
     }
 
     pub(crate) fn links(&self) -> String {
+        self.network("dev")
+    }
+
+    /// What the member's kernel has counted: of its links, of what it made of the packets, of what its sockets hold and
+    /// have lost.
+    pub(crate) fn counters(&self) -> String {
+        ["dev", "snmp", "udp"].map(|name| self.network(name)).join("\n")
+    }
+
+    fn network(&self, name: &str) -> String {
         within(&self.netns, || {
-            std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()
+            std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap()
         })
     }
 }
