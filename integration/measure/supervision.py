@@ -68,6 +68,11 @@ class Supervision(Plan):
         if number > 1 and not self._ours(name):
             return
 
+        in_disorder = []
+
+        def stop(supervisor):
+            self.record(number, "stop", name, lambda: deeds.stop(supervisor, count))
+
         def play(supervisor, ears):
             supervisor.furnish()
             if not self.record(number, "cold-start", name, lambda: deeds.cold_start(supervisor, ears, count)):
@@ -77,10 +82,20 @@ class Supervision(Plan):
                 if number == 1 and not self.options.quick:
                     seconds = self.options.idle_seconds // (1 if self._ours(name) else 6)
                     self.record(number, "idle", name, lambda: deeds.silence(supervisor, seconds))
-                self.record(number, "crash", name, lambda: deeds.crash(supervisor, ears, count))
+                if not self.record(number, "crash", name, lambda: deeds.crash(supervisor, ears, count)):
+                    in_disorder.append(name)
+                    return
                 deeds.calm()
-            self.record(number, "stop", name, lambda: deeds.stop(supervisor, count))
+            stop(supervisor)
+
+        def play_anew(supervisor, ears):
+            supervisor.furnish()
+            deeds.cold_start(supervisor, ears, count)
+            stop(supervisor)
         self._with(number, "cold-start", name, play)
+        # What a crash has left in disorder is no throng that could be stopped.
+        if in_disorder:
+            self._with(number, "stop", name, play_anew)
 
     def gaps(self, number, name):
         """Around `kill -9` with a new start, and around an upgrade. Whoever else is killed takes the stream along."""
