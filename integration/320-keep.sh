@@ -68,20 +68,14 @@ check "its address is there" wait_for 5 says 10.108.0. vassal_field talker '.add
 check "a file that names the old subnet is refused" wait_for 5 logged "left.yaml" "error"
 
 # ---- ended while a post_stop runs, and asked again not to wait for it
-drop_vassal undone <<Y
-command: [/bin/sleep, infinity]
-hooks: {post_stop: [/bin/sh, -c, 'echo begin >>$W/undone; until [ -e $W/go ]; do sleep 0.02; done; echo end >>$W/undone']}
-Y
-wait_running undone
-rm "$VASSALS/undone.yaml"
-wait_for 10 test -s "$W/undone"
+drop_slow_end undone "$W/undone"
 mark
 check "SIGTERM more than once ends the emperor" wait_for 10 fails kill -TERM "$EMPEROR_PID"
 check "without the hook" logged "leaving at once; hooks that still run are killed"
 EMPEROR_PID=
 start_emperor
 check "the next emperor calls it again" wait_for 10 is 2 grep -c begin "$W/undone"
-: >"$W/go"
+: >"$W/undone.go"
 check "to its end" wait_for 10 is "begin begin end" paste -sd" " "$W/undone"
 
 # ---- the end

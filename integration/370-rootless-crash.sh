@@ -32,18 +32,12 @@ goes_on() {
 vassals=$(who) connections=$(opened)
 users=$(readlink "/proc/$EMPEROR_PID/ns/user")
 
-drop_vassal three <<Y
-command: [/bin/sleep, infinity]
-hooks: {post_stop: [/bin/sh, -c, 'echo begin >>$PUB/three; until [ -e $PUB/go ]; do sleep 0.02; done; echo end >>$PUB/three']}
-Y
-wait_running three
-rm "$VASSALS/three.yaml"
-wait_for 5 test -s "$PUB/three"
+drop_slow_end three "$PUB/three"
 kill -KILL "$EMPEROR_PID"
 wait "$EMPEROR_PID" 2>/dev/null || true
 check "the next emperor gets ready" start_as_user
 check "a post_stop that was cut short is called again" wait_for 5 is 2 grep -c begin "$PUB/three"
-: >"$PUB/go"
+: >"$PUB/three.go"
 check "to its end" wait_for 5 is "begin begin end" paste -sd" " "$PUB/three"
 check "with the same vassals" is "$vassals" who
 check "in their user namespace" is "$users" readlink "/proc/$EMPEROR_PID/ns/user"

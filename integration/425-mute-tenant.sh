@@ -5,18 +5,6 @@
 
 . "$(dirname "$0")/lib.sh"
 
-cat >"$PUB/mute.py" <<'P'
-# Mounts a file system of this user, as fusermount(1) does for him, and answers nobody (fuse(4), mount(2)).
-import ctypes, os, signal, sys
-at, user, group = sys.argv[1:]
-device = os.open("/dev/fuse", os.O_RDWR)
-options = f"fd={device},rootmode=40000,user_id={user},group_id={group}"
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.mount(b"mute", at.encode(), b"fuse", 6, options.encode()):
-    sys.exit(os.strerror(ctypes.get_errno()))
-print("mounted", flush=True)
-signal.pause()
-P
 MANY=100
 HOME_OF=$W/homes
 mkdir "$HOME_OF"
@@ -61,10 +49,7 @@ check "nobody works on them any more" wait_for 5 is 0 errands
 check "all are on record" is $((MANY + 2)) entries
 
 # ---- his file system becomes mute
-: >"$W/mounted"
-"$PYTHON" "$PUB/mute.py" "$MUTED" "$(id -u daemon)" "$(id -g daemon)" >"$W/mounted" & MUTE=$!
-helper $MUTE
-wait_for 10 grep -q mounted "$W/mounted"
+mute "$MUTED" "$(id -u daemon)" "$(id -g daemon)"
 rm "$HOME_OF/daemon/many0.yaml"
 check "a vassal whose socket cannot be taken away is gone all the same" wait_for 10 is $((MANY - 1)) records many
 check "one thread has to wait" wait_for 5 is 1 errands
@@ -85,9 +70,7 @@ check "and says what it had to leave" logged "at=$MUTED/0" "does not answer"
 check "which is on record" is $((MANY + 1)) entries
 
 # ---- and answers again
-kill -KILL $MUTE
-wait $MUTE 2>/dev/null || true
-umount "$MUTED"
+unmute "$MUTED"
 check "the sockets were left" is $MANY sh -c "ls $MUTED | wc -l"
 start
 check "the next emperor takes them away" wait_for 10 is "" ls "$MUTED"

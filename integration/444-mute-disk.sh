@@ -4,21 +4,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
-cat >"$PUB/mute.py" <<'P'
-# Mounts a file system of root's and answers nobody (fuse(4), mount(2)).
-import ctypes, os, signal, sys
-device = os.open("/dev/fuse", os.O_RDWR)
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.mount(b"mute", sys.argv[1].encode(), b"fuse", 6, f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()):
-    sys.exit(os.strerror(ctypes.get_errno()))
-print("mounted", flush=True)
-signal.pause()
-P
 mkdir "$W/mute"
-: >"$W/mounted"
-"$PYTHON" "$PUB/mute.py" "$W/mute" >"$W/mounted" & MUTE=$!
-helper $MUTE
-wait_for 10 grep -q mounted "$W/mounted"
+mute "$W/mute" 0 0 allow_other
 SLEEP='command: [/bin/sleep, infinity]'
 start_emperor
 drop_vassal before <<<"$SLEEP"
@@ -42,9 +29,7 @@ rm "$VASSALS/app1.yaml"
 check "one that hangs can be removed" wait_gone app1
 
 # ---- its disk answers again, and has nothing
-kill -KILL $MUTE
-wait $MUTE 2>/dev/null || true
-umount "$W/mute"
+unmute "$W/mute"
 printf '#!/bin/sh\nexec sleep infinity\n' >"$W/mute/app2"
 chmod +x "$W/mute/app2"
 mkdir "$W/mute/home"

@@ -428,6 +428,31 @@ HELPERS=()
 helper() { bystander "$1"; HELPERS+=("$1"); }
 end_helpers() { kill -KILL "${HELPERS[@]}" 2>/dev/null || true; wait "${HELPERS[@]}" 2>/dev/null || true; HELPERS=(); }
 
+# mute DIRECTORY UID GID [OPTION]: a file system of that user lies there and answers nobody, until `unmute DIRECTORY`.
+mute() {
+  : >"$W/mounted"
+  "$PYTHON" "$(dirname "$0")/mute.py" "$@" >"$W/mounted" & MUTE=$!
+  helper $MUTE
+  wait_for 10 grep -q mounted "$W/mounted"
+}
+unmute() {
+  kill -KILL $MUTE
+  wait $MUTE 2>/dev/null || true
+  umount "$1"
+}
+
+# drop_slow_end NAME FILE: a vassal whose post_stop writes `begin` to FILE, waits for FILE.go, and writes `end`. It is removed
+# at once, and its hook has begun when this returns.
+drop_slow_end() {
+  drop_vassal "$1" <<Y
+command: [/bin/sleep, infinity]
+hooks: {post_stop: [/bin/sh, -c, 'echo begin >>$2; until [ -e $2.go ]; do sleep 0.02; done; echo end >>$2']}
+Y
+  wait_running "$1"
+  rm "$VASSALS/$1.yaml"
+  wait_for 10 test -s "$2"
+}
+
 # ---- furniture ----------------------------------------------------------------------------------------
 
 furnish() {
